@@ -1,0 +1,1 @@
+"""Which training domain should come later: the Lie bracket of gradient fields."""
