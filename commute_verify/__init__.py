@@ -1,1 +1,38 @@
-"""Which training domain should come later: the Lie bracket of gradient fields."""
+"""Which training domain should come later: the Lie bracket of gradient fields.
+
+``R(L1, L2) = H2 g1 − H1 g2`` is what exchanging two domains does to the parameters, and
+``P(L1, L2; L) = ⟨R(L1, L2), ∇L⟩`` what it does to a target: P > 0 says to train domain 2 first.
+
+Everything public is named in ``__all__`` and loaded when it is first used, so that a training run pays for
+what it uses and nothing else.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from commute_verify.errors import CommuteError as CommuteError
+    from commute_verify.schedules import WeightSchedule as WeightSchedule
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "CommuteError": "commute_verify.errors",
+    "WeightSchedule": "commute_verify.schedules",
+    "coordinate_functions": "commute_verify.codegen",
+}
+_ROOMS = ("codegen", "flows", "kernels", "report", "symbolic")
+
+__all__ = ["__version__", *_HOME, *_ROOMS]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
+    if name in _ROOMS:
+        return import_module(f"commute_verify.{name}")
+    raise AttributeError(f"commute_verify has no {name!r}; it has {', '.join(__all__)}")
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

@@ -7,6 +7,7 @@ from itertools import product
 
 from sympy.polys.rings import PolyElement
 
+from commute_verify.errors import CommuteError
 from commute_verify.symbolic.fields import Coordinates, Field
 from commute_verify.symbolic.trees import TARGET, Series, Tree
 
@@ -40,14 +41,14 @@ def evaluate_field(series: Series, space: Coordinates, losses: Sequence[PolyElem
 
 def _field(t: Tree, space: Coordinates, losses: Sequence[PolyElement]) -> Field:
     if t.color == TARGET:
-        raise ValueError(f"{t} is rooted in the target; evaluate_loss takes such trees")
+        raise CommuteError(f"{t} is rooted in the target; evaluate_loss takes such trees")
     branches = [_field(child, space, losses) for child in t.children]
     return tuple(_multilinear(p, branches, space) for p in space.gradient(losses[t.color - 1]))
 
 
 def _scalar(t: Tree, space: Coordinates, losses: Sequence[PolyElement], target: PolyElement) -> PolyElement:
     if t.color != TARGET:
-        raise ValueError(f"{t} is rooted in a domain; evaluate_field takes such trees")
+        raise CommuteError(f"{t} is rooted in a domain; evaluate_field takes such trees")
     return _multilinear(target, [_field(child, space, losses) for child in t.children], space)
 
 

@@ -53,6 +53,8 @@ def coefficients(
 
     @cache
     def running(t: Tree) -> tuple[list[PolyElement], PolyElement]:
+        if t.color not in schedule.domains:
+            raise CommuteError(f"the tree {t} over {len(schedule.domains)} domains; colour it by 1 … K")
         below = [running(child)[0] for child in t.children]
         start, values = ring.zero, []
         for position, (length, weights) in enumerate(stages):

@@ -47,8 +47,10 @@ class SymbolicSchedule:
             raise CommuteError(f"stages with {sorted(counts)} weights; give every stage one per domain")
         step = None if self.step is None else _exact(self.step)
         for length in (*(length for length, _ in exact), *(() if step is None else (step,))):
-            if LOCAL_TIME in length.free_symbols or length.is_nonpositive:
+            if LOCAL_TIME in length.free_symbols or length.is_positive is False:
                 raise CommuteError(f"a length or step of {length}; give one above 0, free of {LOCAL_TIME}")
+        if step is not None and any(length.is_integer is False for length, _ in exact):
+            raise CommuteError("a fraction of a step; with a step size, lengths count whole steps")
         object.__setattr__(self, "stages", exact)
         object.__setattr__(self, "step", step)
 
@@ -60,7 +62,9 @@ class SymbolicSchedule:
     @classmethod
     def blocks(cls, totals: Mapping[int, Exact], step: Exact | None = None) -> SymbolicSchedule:
         """Each domain alone for its total, in the order of the mapping."""
-        domains = range(1, max(totals) + 1)
+        if any(not isinstance(block, int) or block < 1 for block in totals):
+            raise CommuteError(f"blocks of domains {list(totals)}; number domains from 1")
+        domains = range(1, max(totals, default=0) + 1)
         stages = tuple((total, tuple(int(k == block) for k in domains)) for block, total in totals.items())
         return cls(stages, step)
 
@@ -69,10 +73,14 @@ class SymbolicSchedule:
         cls, weights: Sequence[Exact], i: int, j: int, delta: Exact, length: Exact, step: Exact | None = None
     ) -> SymbolicSchedule:
         """Paper, eq. 8: w_i + δ and w_j − δ for ``length``, then w_i − δ and w_j + δ for ``length``."""
+        if i == j or not {i, j} <= set(range(1, len(weights) + 1)):
+            raise CommuteError(f"domains {i} and {j} of {len(weights)}; give two different ones")
+
+        shift = _exact(delta)
 
         def tilted(sign: int) -> tuple[sp.Expr, ...]:
-            shift = {i: sign * sp.sympify(delta), j: -sign * sp.sympify(delta)}
-            return tuple(_exact(w) + shift.get(k, 0) for k, w in enumerate(weights, start=1))
+            shifts = {i: sign * shift, j: -sign * shift}
+            return tuple(_exact(w) + shifts.get(k, 0) for k, w in enumerate(weights, start=1))
 
         return cls(((length, tilted(1)), (length, tilted(-1))), step)
 
@@ -118,6 +126,8 @@ def _exact(value: Any) -> sp.Expr:
     if isinstance(value, str):
         raise CommuteError(f"the text {value!r}; give an int, a Rational or a SymPy expression")
     expression = sp.sympify(value)
+    if not isinstance(expression, sp.Expr):
+        raise CommuteError(f"{value!r}; give an int, a Rational or a SymPy expression")
     if expression.has(sp.Float):
         raise CommuteError(f"{expression} holds a float; give an int or a Rational, so that it is exact")
     return expression

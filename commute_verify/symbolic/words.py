@@ -13,6 +13,7 @@ from functools import cache
 from itertools import product as pairs
 from typing import Any
 
+from commute_verify.errors import CommuteError
 from commute_verify.symbolic.iterated import Word
 from commute_verify.symbolic.schedules import check_order
 
@@ -54,6 +55,8 @@ def commutator(x: WordSeries, y: WordSeries, order: int) -> WordSeries:
 
 def exp(x: WordSeries, order: int) -> WordSeries:
     """Σ xⁿ/n! of a series without constant term."""
+    if x.get(()):
+        raise CommuteError(f"a constant term of {x[()]}; exp takes a series without one")
     total: WordSeries = {(): Fraction(1)}
     power = total
     for n in range(1, check_order(order) + 1):
@@ -68,6 +71,8 @@ def log(x: WordSeries, order: int) -> WordSeries:
     >>> log(exp(letter(1), 5), 5) == letter(1)
     True
     """
+    if x.get(()) != 1:
+        raise CommuteError(f"a constant term of {x.get((), 0)}; log takes a series with constant term 1")
     rest = {word: c for word, c in x.items() if word}
     total: WordSeries = {}
     power: WordSeries = {(): 1}
@@ -83,7 +88,7 @@ def bch(order: int, x: WordSeries | None = None, y: WordSeries | None = None) ->
     >>> bch(2)[(1, 2)], bch(2)[(2, 1)]
     (Fraction(1, 2), Fraction(-1, 2))
     """
-    x, y = x or letter(1), y or letter(2)
+    x, y = letter(1) if x is None else x, letter(2) if y is None else y
     return log(multiply(exp(x, order), exp(y, order), order), order)
 
 
@@ -151,13 +156,15 @@ def lyndon_coordinates(x: WordSeries, letters: tuple[int, ...], order: int) -> d
     >>> lyndon_coordinates(bch(3), (1, 2), 3)[(1, 2, 2)]
     Fraction(1, 12)
     """
-    rest, coordinates = dict(x), {}
+    rest, coordinates = {word: c for word, c in x.items() if c}, {}
     for word in sorted(lyndon_words(letters, order)):
         if rest.get(word):
             coordinates[word] = rest[word]
             rest = add((1, rest), (-rest[word], dict(standard_bracket(word))))
     if rest:
-        raise ValueError(f"not a Lie element: {len(rest)} words are left over, such as {min(rest)}")
+        raise CommuteError(
+            f"not a Lie element up to order {order}: {len(rest)} words are left over, such as {min(rest)}"
+        )
     return coordinates
 
 

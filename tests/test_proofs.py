@@ -1,0 +1,122 @@
+"""The proofs as a whole, and the verdicts of the theorems when their printed formulas are changed."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+import sympy as sp
+
+from commute_verify.errors import CommuteError
+from commute_verify.symbolic.trees import combine, criterion, tree
+from proofs import claims, run
+from proofs.claim import Claim, Judgement
+from proofs.compare import compare, scaled
+
+KEYS = {"id", "source", "statement", "verdict", "correction", "reason", "latex"}
+REQUIRED = """
+eq2-euler-limit gamma-squared affine-flow affine-commuting-constant eq4 eq5 eq6 eq7 eq8 cor3.2b
+two-domain-bracket mode-switch lbasic nonmonotone-losses convergence-to-mixture-optimum sec4.1-eighth
+sec4.1-explicit d1 d2 eq9-totals eq10-totals hvp-cost overhead-half-percent table2-signs table2-convention
+table2-sum table4-caption cor3.2b-horizon cor3.2b-proof eq1-equivalence d1-remainder fig4-totals theta-base
+table1-caption gamma-in-tables sample-counts smoothness levy-area common-drift k-hvps discrete-steps
+learning-rate-first-order
+""".split()
+
+delta, eps = sp.symbols("delta epsilon", positive=True)
+n, eta, Dt = sp.symbols("n eta Dt", positive=True)
+gamma1, gamma2 = sp.symbols("gamma1 gamma2", positive=True)
+R = {tree(2, tree(1)): 1, tree(1, tree(2)): -1}
+
+
+def test_every_claim_that_was_asked_for_is_there():
+    assert set(REQUIRED) <= set(claims())
+
+
+@pytest.mark.parametrize("claim_id", claims())
+def test_the_derivation_closes_and_its_planted_neighbour_fails(claim_id):
+    result = claims()[claim_id].run()
+    assert result.defects == ()
+    assert set(result.as_dict()) == KEYS
+    assert result.judgement.reason
+
+
+@pytest.mark.parametrize(
+    ("claim_id", "verdict", "changed", "becomes"),
+    [
+        ("eq2-euler-limit", "holds", 1, "false"),
+        ("gamma-squared", "holds", 3, "corrected"),
+        ("affine-flow", "corrected", -1, "holds"),
+        ("affine-flow", "corrected", sp.Rational(1, 2), "false"),
+        ("eq5", "holds", scaled(2, R), "corrected"),
+        ("eq6", "holds", {tree(2, tree(1)): 1}, "false"),
+        ("eq7", "corrected", criterion(1, 2), "holds"),
+        ("eq8", "corrected", delta * eps**2, "holds"),
+        ("eq8", "corrected", 2 * delta * eps**2, "corrected"),
+        ("d2", "corrected", (-1, 1), "holds"),
+        ("d1-remainder", "corrected", {(1, 1)}, "holds"),
+        ("two-domain-bracket", "holds", {1: 2, 2: -1}, "corrected"),
+        ("cor3.2b", "false", ("the costate p(t)", ("w_i", "w_j")), "holds"),
+        ("cor3.2b-horizon", "false", "the costate p(t)", "holds"),
+        ("mode-switch", "holds", 2, "corrected"),
+        ("levy-area", "holds", (-1, 1, 2), "corrected"),
+        ("levy-area", "holds", (1, 1, 2), "false"),
+        ("common-drift", "holds", criterion(1, 2), "false"),
+        ("k-hvps", "holds", (-1, 1), "false"),
+        ("discrete-steps", "holds", (n**2 * eta**2 / 2, 0), "false"),
+        ("discrete-steps", "holds", (n**2 * eta**2, -n * eta**2 / 2), "corrected"),
+        ("learning-rate-first-order", "holds", -(gamma1 - gamma2) * Dt, "corrected"),
+        ("smoothness", "holds", (2, "o", 3), "false"),
+        ("smoothness", "holds", (3, "O", 3), "holds"),
+    ],
+)
+def test_a_changed_formula_changes_the_verdict(claim_id, verdict, changed, becomes):
+    claim = claims()[claim_id]
+    assert claim.judge(claim.printed).verdict == verdict
+    assert claim.judge(changed).verdict == becomes
+
+
+def test_comparison_finds_the_factor_and_the_reading_and_refuses_the_rest():
+    doubled = compare(scaled(2, R), {"a": R}, "half of it")
+    assert doubled == Judgement("corrected", "a: printed = (2) × derived", "half of it")
+    either = compare(R, {"a": scaled(-1, R), "b": R}, "")
+    assert either.verdict == "holds"
+    assert "a: printed = (-1) × derived" in either.reason
+    stray = compare(combine((1, R), (1, {tree(1): 1})), {"a": R}, "without g1")
+    assert stray.verdict == "false"
+
+
+@pytest.mark.parametrize(
+    ("change", "defect"),
+    [
+        ({"planted": sp.Integer(2)}, "planted neighbour passes"),
+        ({"right": sp.Integer(3)}, "corrected data are not judged to hold"),
+        ({"printed": sp.Integer(4), "right": None}, "corrected data are not given"),
+    ],
+)
+def test_a_proof_that_does_not_close_says_so(change, defect):
+    def judge(printed):
+        return compare({"": printed}, {"": {"": sp.Integer(2)}}, "it is 2")
+
+    sound = Claim("two", "nowhere", "it is two", "2", sp.Integer(2), sp.Integer(5), judge)
+    assert sound.run().defects == ()
+    assert any(defect in found for found in replace(sound, **change).run().defects)
+
+
+def test_an_unknown_id_is_one_clear_error():
+    with pytest.raises(CommuteError, match=r"no claim is called eq99; the ids are .*eq8"):
+        run(["eq99"])
+
+
+def test_the_command_prints_json_and_exits_with_zero_only_if_all_closes():
+    command = [sys.executable, "-m", "proofs"]
+    done = subprocess.run([*command, "--json", "eq7", "eq8"], capture_output=True, text=True, check=False)
+    printed = json.loads(done.stdout)
+    assert done.returncode == 0
+    assert printed["ok"] is True
+    assert [set(row) for row in printed["claims"]] == [KEYS, KEYS]
+    assert [row["verdict"] for row in printed["claims"]] == ["corrected", "corrected"]
+    unknown = subprocess.run([*command, "eq99"], capture_output=True, text=True, check=False)
+    assert unknown.returncode == 2
+    assert unknown.stderr.count("\n") == 1
