@@ -10,6 +10,7 @@ from commute_verify.symbolic.trees import TARGET, Tree, tree
 
 small = st.integers(-3, 3)
 rationals = st.builds(sp.Rational, st.integers(-4, 4), st.integers(1, 3))
+one_or_two, up_to_three = st.integers(1, 2), st.integers(1, 3)
 lengths = st.builds(sp.Rational, st.integers(1, 4), st.integers(1, 3))
 
 
@@ -24,7 +25,7 @@ def weights(draw, domains, time_degree=0):
 
 
 @st.composite
-def flow_schedules(draw, domains=st.integers(1, 3), stages=st.integers(1, 3), time_degree=0):
+def flow_schedules(draw, domains=up_to_three, stages=up_to_three, time_degree=0):
     count = draw(domains) if isinstance(domains, st.SearchStrategy) else domains
     return SymbolicSchedule(
         tuple((draw(lengths), draw(weights(count, time_degree))) for _ in range(draw(stages)))
@@ -32,7 +33,7 @@ def flow_schedules(draw, domains=st.integers(1, 3), stages=st.integers(1, 3), ti
 
 
 @st.composite
-def step_schedules(draw, domains=2, stages=st.integers(1, 2), steps=st.integers(1, 2), time_degree=0):
+def step_schedules(draw, domains=2, stages=one_or_two, steps=one_or_two, time_degree=0):
     return SymbolicSchedule(
         tuple((draw(steps), draw(weights(domains, time_degree))) for _ in range(draw(stages))),
         draw(lengths),

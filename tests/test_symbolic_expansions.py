@@ -1,4 +1,4 @@
-"""Expansions along schedules: trees against words, against operators in coordinates, and the named theorems."""
+"""Expansions: trees against words, against operators in coordinates, and the theorems that have a name."""
 
 from itertools import combinations
 
@@ -38,6 +38,7 @@ DT, T, DELTA, EPSILON, N, ETA = sp.symbols("Dt t delta epsilon n eta")
 HALF = sp.Rational(1, 2)
 PLANE = sp.symbols("x y")
 SPACE = sp.symbols("x y z")
+FEWER = settings().max_examples // 3
 
 
 def readable(series):
@@ -159,7 +160,7 @@ SYMBOLIC = st.sampled_from(
 
 @pytest.mark.parametrize("order", [1, 2, 3, 4])
 @given(data=st.data())
-@settings(max_examples=8)
+@settings(max_examples=FEWER)
 def test_every_order_of_a_flow_is_what_the_operators_give_in_coordinates(order, data):
     schedule, space, losses, target = data.draw(problems(FLOWS | SYMBOLIC))
     assert losses_follow_the_operators(
@@ -171,7 +172,7 @@ def test_every_order_of_a_flow_is_what_the_operators_give_in_coordinates(order, 
 
 
 @given(problems(IN_TIME, most=2))
-@settings(max_examples=15)
+@settings(max_examples=FEWER)
 def test_weights_polynomial_in_time_give_what_the_operators_give(problem):
     schedule, space, losses, target = problem
     assert losses_follow_the_operators(loss_series(schedule, 3), space, losses, target, schedule, 3)  # exact
@@ -179,7 +180,7 @@ def test_weights_polynomial_in_time_give_what_the_operators_give(problem):
 
 
 @given(problems(step_schedules(domains=2, stages=st.integers(1, 2), steps=st.integers(1, 2), time_degree=1)))
-@settings(max_examples=15)
+@settings(max_examples=FEWER)
 def test_gradient_steps_give_what_substituting_step_by_step_gives(problem):
     schedule, space, losses, target = problem
     assert losses_follow_the_operators(loss_series(schedule, 3), space, losses, target, schedule, 3)  # exact
@@ -192,7 +193,7 @@ def with_numbers(series, numbers):
 
 @pytest.mark.parametrize("steps", [1, 2, 3])
 @given(data=st.data())
-@settings(max_examples=6)
+@settings(max_examples=FEWER)
 def test_a_symbolic_number_of_steps_becomes_one_two_or_three(steps, data):
     weights = data.draw(st.lists(rationals, min_size=2, max_size=2))
     symbolic = SymbolicSchedule(((N, (1, 0)), (N, tuple(weights))), ETA)
@@ -303,15 +304,13 @@ def test_a_full_tilt_of_the_even_mixture_is_a_swap():
 
 def levy_form(schedule, depth_two_sign=-1):
     s = signature(schedule, 2)
-    areas = {
-        (i, j): (s[i, j] + depth_two_sign * s[j, i]) / 2 for i, j in combinations(schedule.domains, 2)
-    }
+    areas = {(i, j): (s[i, j] + depth_two_sign * s[j, i]) / 2 for i, j in combinations(schedule.domains, 2)}
     return combine(*((area, bracket(i, j)) for (i, j), area in areas.items()))
 
 
 @pytest.mark.parametrize("domains", [2, 3, 4, 5])
 @given(data=st.data())
-@settings(max_examples=10)
+@settings(max_examples=FEWER)
 def test_the_second_order_of_any_schedule_is_its_levy_areas_times_the_brackets(domains, data):
     schedule = data.draw(flow_schedules(domains, stages=st.integers(1, 4), time_degree=1))
     moved = excess(schedule, schedule.straight(), 2)
@@ -400,7 +399,8 @@ def test_the_theorem_for_steps_holds_in_coordinates_for_one_two_and_three_steps(
 
 def test_many_small_steps_become_the_flow():
     limit = {
-        t: sp.limit(c.subs(ETA, DT / N), N, sp.oo) for t, c in readable(parameter_series(STEP_SWAP, 3)).items()
+        t: sp.limit(c.subs(ETA, DT / N), N, sp.oo)
+        for t, c in readable(parameter_series(STEP_SWAP, 3)).items()
     }
     assert limit == readable(parameter_series(SWAP, 3))
 

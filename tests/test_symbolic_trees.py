@@ -120,6 +120,13 @@ def symmetry_blind_to_repeated_children(t):
     return prod(map(symmetry_blind_to_repeated_children, t.children))
 
 
+def symmetry_counting_repeated_childrens_own_once(t):
+    repeated = Counter(t.children).items()
+    return prod(
+        factorial(count) * symmetry_counting_repeated_childrens_own_once(child) for child, count in repeated
+    )
+
+
 def symmetry_blind_to_colours(t):
     return symmetry(tree(1, *(recoloured(child) for child in t.children)))
 
@@ -129,7 +136,9 @@ def recoloured(t):
 
 
 def is_the_number_of_automorphisms(sigma):
+    cherry = tree(1, tree(2), tree(2))
     listed = [t for n in range(1, 6) for t in T.trees(n, (1, 2))] + list(T.trees(6, (1,)))
+    listed.append(tree(1, cherry, cherry))
     return all(sigma(t) == automorphisms(t) for t in listed)
 
 
@@ -142,6 +151,7 @@ def test_the_symmetry_of_a_tree_is_its_number_of_automorphisms():
     [
         symmetry_without_the_childrens_own,
         symmetry_blind_to_repeated_children,
+        symmetry_counting_repeated_childrens_own_once,
         symmetry_blind_to_colours,
         lambda t: 1,
     ],

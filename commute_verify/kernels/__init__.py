@@ -1,0 +1,1 @@
+"""Emitted functions of gradients and Hessian-vector products: ``numpy_kernels`` and ``torch_kernels``."""
