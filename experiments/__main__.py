@@ -1,0 +1,81 @@
+"""``python -m experiments``: derive, measure and write the report.
+
+Each part is kept under OUT/.work as soon as it is done; a run that was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from commute_verify.errors import CommuteError
+from experiments import claims, quadratic
+from experiments.experiment import SCALES, Experiment, each
+from experiments.page import render
+from experiments.provenance import earlier_seconds, provenance
+from experiments.quadratic import page as quadratic_page
+from experiments.results import dump, load
+from experiments.runner import compute
+from experiments.storage import FinishedParts, publish
+
+EXPERIMENTS = (
+    Experiment("proofs", claims.parts, claims.blocks, claims.sentence, code=("proofs", "benchmarks")),
+    Experiment(
+        "quadratic",
+        each(quadratic.PARTS, quadratic.Settings),
+        quadratic_page.blocks,
+        quadratic_page.sentence,
+        code=("experiments/quadratic",),
+    ),
+)
+
+
+def main(argv: Sequence[str], experiments: Sequence[Experiment] = EXPERIMENTS) -> int:
+    """Run the command; return 0, 2 after bad input, or 130 after Ctrl-C."""
+    parser = argparse.ArgumentParser(prog="python -m experiments", description=__doc__)
+    parser.add_argument("--scale", choices=SCALES, default="default", help="smoke: small and quick")
+    parser.add_argument("--out", type=Path, default=Path("reports"), help="folder of the report")
+    parser.add_argument(
+        "--render-only", action="store_true", help="write the pages again from OUT/results.json"
+    )
+    options = parser.parse_args(argv)
+    try:
+        _need("matplotlib", "latex2mathml", "tqdm")
+        if options.render_only:
+            publish(options.out, render(load(options.out / "results.json", experiments), experiments))
+        else:
+            _run(experiments, options.scale, options.out, argv)
+    except CommuteError as error:
+        print(f"experiments: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; finished parts are kept: give the same command to go on", file=sys.stderr)
+        return 130
+    print(f"{options.out / 'index.html'} is written")
+    return 0
+
+
+def _run(experiments: Sequence[Experiment], scale: str, out: Path, argv: Sequence[str]) -> None:
+    kept = FinishedParts(out)
+    known = earlier_seconds(out / "provenance.json", scale)
+    record, seconds = compute(experiments, scale, kept, known)
+    files = {
+        "results.json": dump(record),
+        "provenance.json": provenance(experiments, scale, argv, seconds),
+        **render(record, experiments),
+    }
+    publish(out, files)
+    kept.clear()
+
+
+def _need(*packages: str) -> None:
+    missing = [name for name in packages if find_spec(name) is None]
+    if missing:
+        raise CommuteError(f"{', '.join(missing)} not installed: pip install 'commute_verify[report]'")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,58 @@
+"""The paper's claims as an experiment: one part for each file of proofs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from commute_verify.errors import CommuteError
+from commute_verify.report import Block, Claims, Heading
+from experiments.experiment import Part, Results
+
+
+def parts(scale: str) -> list[Part]:
+    """One part for each file of proofs; every scale runs them all."""
+    import proofs
+
+    names = sorted(path.stem for path in Path(proofs.__path__[0]).glob("[0-9][0-9]_*.py"))
+    return [Part(name, partial(_verdicts, name)) for name in names]
+
+
+def _verdicts(name: str) -> list[dict[str, Any]]:
+    import proofs
+
+    results = proofs.run([claim.id for claim in import_module(f"proofs.{name}").CLAIMS])
+    for result in results:
+        if result.defects:
+            raise CommuteError(
+                f"the derivation of {result.claim.id} does not close ({'; '.join(result.defects)}): "
+                f"see `python -m proofs {result.claim.id}`"
+            )
+    return [result.as_dict() for result in results]
+
+
+def sentence(results: Results) -> str:
+    """Say how many claims were derived, and the count of each verdict."""
+    counts = _claims(results).counts()
+    holds, corrected, false, undetermined = counts.values()
+    return (
+        f"Of {sum(counts.values())} claims, each derived again exactly and held against the formula as "
+        f"printed, {holds} hold, {corrected} need a correction, {false} {_are(false)} false and "
+        f"{undetermined} {_are(undetermined)} undetermined."
+    )
+
+
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"
+
+
+def blocks(results: Results) -> Sequence[Block]:
+    """Show the table of claims."""
+    return [Heading("The claims"), _claims(results)]
+
+
+def _claims(results: Results) -> Claims:
+    return Claims.of(record for _, records in sorted(results.items()) for record in records)

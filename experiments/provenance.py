@@ -1,0 +1,68 @@
+"""The file provenance.json: where and when the results were computed."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from experiments.experiment import Experiment
+from experiments.storage import ROOT, versions
+
+
+def provenance(
+    experiments: Sequence[Experiment], scale: str, argv: Sequence[str], seconds: Mapping[str, float]
+) -> bytes:
+    """Describe this run: commit, versions, seeds, device, command line, wall time of each part, date."""
+    seeds = {
+        f"{experiment.name}/{part.name}": part.settings["seed"]
+        for experiment in experiments
+        for part in experiment.parts(scale)
+        if "seed" in part.settings
+    }
+    commit = _git("rev-parse", "HEAD")
+    record = {
+        "argv": ["python", "-m", "experiments", *argv],
+        "commit": commit,
+        "dirty": None if commit is None else bool(_git("status", "--porcelain", "--", ":!reports")),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "device": {"cpu": _cpu(), "cores": os.cpu_count(), "gpu": None},
+        "packages": versions(),
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "scale": scale,
+        "seconds": {name: round(value, 2) for name, value in seconds.items()},
+        "seeds": seeds,
+    }
+    return (json.dumps(record, sort_keys=True, indent=1) + "\n").encode()
+
+
+def earlier_seconds(path: Path, scale: str) -> dict[str, float]:
+    """Return the wall time of each part in an earlier run at this scale, for the estimate; {} if none."""
+    try:
+        record: dict[str, Any] = json.loads(path.read_bytes())
+        return {str(k): float(v) for k, v in record["seconds"].items()} if record["scale"] == scale else {}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor())

@@ -1,0 +1,37 @@
+"""The parts of the quadratic experiment, each a pure function of the settings."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from threadpoolctl import threadpool_limits
+
+from experiments.quadratic.figure1 import figure1
+from experiments.quadratic.figure2 import figure2
+from experiments.quadratic.many_domains import many_domains
+from experiments.quadratic.settings import Settings
+from experiments.quadratic.table1 import table1_fixed, table1_fresh
+
+PartFunction = Callable[[Settings], dict[str, Any]]
+
+
+def _on_one_thread(part: PartFunction) -> PartFunction:
+    """Batches of small matrices: more BLAS threads only wait for each other."""
+
+    @wraps(part)
+    def limited(settings: Settings) -> dict[str, Any]:
+        with threadpool_limits(1, user_api="blas"):
+            return part(settings)
+
+    return limited
+
+
+PARTS: dict[str, PartFunction] = {
+    part.__name__: _on_one_thread(part)
+    for part in (figure1, figure2, table1_fresh, table1_fixed, many_domains)
+}
+
+
+def run(settings: Settings) -> dict[str, Any]:
+    """Results of every part under its name, ready for JSON; the same settings give the same numbers."""
+    return {name: part(settings) for name, part in PARTS.items()}

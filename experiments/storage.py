@@ -1,0 +1,113 @@
+"""Files that are whole or absent: atomic writes, and finished parts kept until the report is out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from commute_verify.errors import CommuteError
+from experiments.experiment import Experiment, Part
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("commute_verify", "numpy", "scipy", "sympy", "mpmath", "torch", "matplotlib", "latex2mathml")
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a file so that a reader, or a crash, finds the old content or the new, never a piece."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink()
+        raise _unwritable(path, error) from error
+
+
+def publish(out: Path, files: Mapping[str, bytes]) -> None:
+    """Write all files under `out`; nothing is replaced until every one of them is on the disk."""
+    staged = out / ".work" / "staged"
+    for name, content in files.items():
+        write(staged / name, content)
+    for name in files:
+        try:
+            (out / name).parent.mkdir(exist_ok=True)
+            os.replace(staged / name, out / name)
+        except OSError as error:
+            raise _unwritable(out / name, error) from error
+    shutil.rmtree(staged)
+
+
+def _unwritable(path: Path, error: OSError) -> CommuteError:
+    return CommuteError(f"cannot write {path} ({error.strerror}): make room for it, or choose another --out")
+
+
+def versions() -> dict[str, str | None]:
+    """Return the version of each package that numbers or pages depend on; None where it is missing."""
+
+    def one(name: str) -> str | None:
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            return None
+
+    return {name: one(name) for name in PACKAGES}
+
+
+def code_version(folders: Sequence[str]) -> str:
+    """Digest of what results come from: the package without its report, other folders, and versions."""
+    digest = hashlib.sha256(json.dumps(versions(), sort_keys=True).encode())
+    paths = (path for folder in ("commute_verify", *folders) for path in (ROOT / folder).rglob("*"))
+    for path in sorted(paths):
+        if path.suffix not in (".py", ".json") or path.is_relative_to(ROOT / "commute_verify" / "report"):
+            continue
+        digest.update(f"\0{path.relative_to(ROOT)}\0".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+class FinishedParts:
+    """The results of finished parts in ``OUT/.work/parts``, each with the digest of what it came from."""
+
+    def __init__(self, out: Path) -> None:
+        """Keep parts under `out`; raises CommuteError when nothing can be written there."""
+        self._folder = out / ".work" / "parts"
+        self._versions: dict[str, str] = {}
+        write(self._folder / "README", b"Finished parts of a run that has not ended; safe to delete.\n")
+
+    def load(self, experiment: Experiment, part: Part) -> dict[str, Any] | None:
+        """Return {"result", "seconds"} of a part that finished with the same settings and code, or None."""
+        digest = self._digest(experiment, part)
+        try:
+            saved: dict[str, Any] = json.loads(self._path(experiment, part).read_bytes())
+        except (OSError, ValueError):
+            return None
+        return saved if saved.get("digest") == digest else None
+
+    def save(self, experiment: Experiment, part: Part, result: Any, seconds: float) -> None:
+        """Keep a finished part."""
+        saved = {"digest": self._digest(experiment, part), "seconds": seconds, "result": result}
+        write(self._path(experiment, part), json.dumps(saved).encode())
+
+    def clear(self) -> None:
+        """Remove all that is kept: the report is out."""
+        shutil.rmtree(self._folder.parent)
+
+    def _path(self, experiment: Experiment, part: Part) -> Path:
+        return self._folder / f"{experiment.name}.{part.name}.json"
+
+    def _digest(self, experiment: Experiment, part: Part) -> str:
+        if experiment.name not in self._versions:
+            self._versions[experiment.name] = code_version(experiment.code)
+        key = [self._versions[experiment.name], experiment.name, part.name, dict(part.settings)]
+        return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
