@@ -23,7 +23,7 @@ _HOME = {
 }
 _ROOMS = ("codegen", "flows", "kernels", "report", "symbolic")
 
-__all__ = ["__version__", *_HOME, *_ROOMS]  # noqa: PLE0604
+__all__ = ["__version__", *_HOME, *_ROOMS]
 
 
 def __getattr__(name: str) -> Any:

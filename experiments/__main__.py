@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from commute_verify.errors import CommuteError
-from experiments import claims, quadratic
+from experiments import claims, kernels, quadratic
 from experiments.experiment import SCALES, Experiment, each
 from experiments.page import render
 from experiments.provenance import earlier_seconds, provenance
@@ -30,6 +30,7 @@ EXPERIMENTS = (
         quadratic_page.sentence,
         code=("experiments/quadratic",),
     ),
+    Experiment("kernels", kernels.parts, kernels.blocks, code=("experiments/kernels.py",)),
 )
 
 

@@ -297,6 +297,14 @@ def test_a_symbolic_number_of_steps_is_refused_in_coordinates():
         SPACE.along(SPACE(X), [SPACE(X)], SymbolicSchedule.constant([1], T, U), 2)
 
 
+@pytest.mark.parametrize(
+    ("variables", "parameters"), [((X, X), ()), ((X, Y), (X,)), ((X, LOCAL_TIME), ()), ((X,), (T, T))]
+)
+def test_symbols_that_mean_two_things_are_refused(variables, parameters):
+    with pytest.raises(CommuteError, match="all differ"):
+        Coordinates(variables, parameters)
+
+
 def test_every_pair_of_symbols_and_powers_survives_the_ring():
     for a, b, c in product(range(3), repeat=3):
         expression = X**a * Y**b * T**c

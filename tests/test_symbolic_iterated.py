@@ -317,6 +317,12 @@ def test_symbolic_answers_hold_after_numbers_are_put_in(schedule, values):
     assert {word: value.subs(put_in) for word, value in left.items()} == right
 
 
+def test_the_symbols_of_a_schedule_are_those_of_weights_lengths_and_step_without_the_local_time():
+    schedule = SymbolicSchedule(((A, (LOCAL_TIME * B, 1)), (N, (C, 0))), ETA)
+    assert schedule.symbols == {A, B, C, N, ETA}
+    assert common_ring(schedule).symbols == (A, B, C, ETA, N, LOCAL_TIME)
+
+
 # --- what is refused
 
 

@@ -75,7 +75,7 @@ def _block(block: Paragraph | Formula | Table | Figure | Claims, anchors: Anchor
 
 def _figure(figure: Figure, anchors: Anchors) -> str:
     width = re.search(r'^<svg[^>]* width="([\d.]+)pt"', figure.svg)
-    readable = f' style="min-width: {float(width[1]) * 0.7:.0f}pt"' if width else ""
+    readable = f' style="min-width: {float(width[1]) * 0.55:.0f}pt"' if width else ""
     return (
         f'<figure id="{anchors.take(f"figure-{figure.name}")}">\n'
         f'<div class="box"><div class="drawing"{readable} role="img" '

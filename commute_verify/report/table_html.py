@@ -17,7 +17,8 @@ def table_html(table: Table) -> str:
     rows = "\n".join(f"<tr>{_cells('td', '', kinds, row)}</tr>" for row in table.rows)
     note = f'\n<p class="note">{inline(table.note)}</p>' if table.note else ""
     return (
-        f'<figure class="table">\n<figcaption>{inline(table.caption)}</figcaption>\n<div class="box"><table>\n'
+        f'<figure class="table">\n<figcaption>{inline(table.caption)}</figcaption>\n'
+        '<div class="box"><table>\n'
         f"<thead>{_groups(table)}<tr>{head}</tr></thead>\n"
         f"<tbody>\n{rows}\n</tbody>\n</table></div>{note}\n</figure>"
     )

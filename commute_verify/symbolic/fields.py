@@ -34,7 +34,10 @@ class Coordinates:
 
     def __init__(self, variables: Sequence[sp.Symbol], parameters: Sequence[sp.Symbol] = ()) -> None:
         """Coordinates named by ``variables``; ``parameters`` are the schedule's own symbols."""
-        self.ring = PolyRing((*parameters, GRADE, LOCAL_TIME, *variables), sp.QQ)
+        symbols = (*parameters, GRADE, LOCAL_TIME, *variables)
+        if len(set(symbols)) < len(symbols):
+            raise CommuteError(f"the symbols {symbols}; give variables and parameters that all differ")
+        self.ring = PolyRing(symbols, sp.QQ)
         self.variables: Field = self.ring.gens[len(self.ring.gens) - len(variables) :]
         self.grade, self.time = self.ring.gens[len(parameters)], self.ring.gens[len(parameters) + 1]
 
