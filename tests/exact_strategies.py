@@ -6,9 +6,8 @@ import sympy as sp
 from hypothesis import strategies as st
 
 from commute_verify.symbolic.schedules import LOCAL_TIME, SymbolicSchedule
-from commute_verify.symbolic.trees import TARGET, Tree, tree
+from commute_verify.symbolic.trees import Tree, tree
 
-small = st.integers(-3, 3)
 rationals = st.builds(sp.Rational, st.integers(-4, 4), st.integers(1, 3))
 one_or_two, up_to_three = st.integers(1, 2), st.integers(1, 3)
 lengths = st.builds(sp.Rational, st.integers(1, 4), st.integers(1, 3))
@@ -41,13 +40,11 @@ def step_schedules(draw, domains=2, stages=one_or_two, steps=one_or_two, time_de
 
 
 @st.composite
-def coloured_trees(draw, nodes, colors=(1, 2), target=False):
+def coloured_trees(draw, nodes, colors=(1, 2)):
     """A random recursive tree: each node hangs below an earlier one."""
     count = draw(nodes)
     parents = [draw(st.integers(0, child - 1)) for child in range(1, count)]
     painted = [draw(st.sampled_from(colors)) for _ in range(count)]
-    if target:
-        painted[0] = TARGET
     below: list[list[Tree]] = [[] for _ in range(count)]
     for node in reversed(range(1, count)):
         below[parents[node - 1]].append(tree(painted[node], *below[node]))
