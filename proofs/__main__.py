@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(json.dumps({"ok": ok, "claims": rows}, ensure_ascii=False, indent=2))
     else:
         for result in results:
-            print(f"{result.verdict:<13}{result.claim.id:<32}{result.claim.statement}")
+            print(f"{result.verdict:<13}{result.claim.id:<32}{result.as_dict()['statement']}")
             if result.judgement.correction:
                 print(f"{'':<13}→ {result.judgement.correction}")
     for result in results:

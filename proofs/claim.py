@@ -12,11 +12,16 @@ Printed = TypeVar("Printed")
 
 @dataclass(frozen=True)
 class Judgement:
-    """A verdict with its reason; ``correction`` is what should stand there, or the counterexample's moral."""
+    """A verdict with its reason.
+
+    ``correction`` is what should stand there, or what the counterexample teaches; ``reading`` is the one
+    reading of the paper's conventions that the verdict needs, if others would turn it.
+    """
 
     verdict: Verdict
     reason: str
     correction: str | None = None
+    reading: str | None = None
 
 
 @dataclass(frozen=True)
@@ -69,10 +74,11 @@ class Result:
 
     def as_dict(self) -> dict[str, str | None]:
         """The row for ``--json`` and for the report."""
+        reading = f" [{self.judgement.reading} only]" if self.judgement.reading else ""
         return {
             "id": self.claim.id,
             "source": self.claim.source,
-            "statement": self.claim.statement,
+            "statement": self.claim.statement + reading,
             "verdict": self.judgement.verdict,
             "correction": self.judgement.correction,
             "reason": self.judgement.reason,

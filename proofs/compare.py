@@ -47,8 +47,10 @@ def compare(printed: Element, derived: Mapping[str, Element], correction: str) -
     """
     found = {reading: factor_between(printed, element) for reading, element in derived.items()}
     reason = "; ".join(f"{reading}: {_outcome(factor)}" for reading, factor in found.items())
-    if any(factor == 1 for factor in found.values()):
-        return Judgement("holds", reason)
+    holding = [reading for reading, factor in found.items() if factor == 1]
+    if holding:
+        only = holding[0] if len(holding) < len(found) else None
+        return Judgement("holds", reason, reading=only)
     first = next(iter(found))
     if found[first] is not None:
         return Judgement("corrected", reason, correction)

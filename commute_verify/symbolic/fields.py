@@ -73,6 +73,8 @@ class Coordinates:
         Terms carry a power of the grade; ``graded`` reads it.
         """
         check_order(order)
+        if len(losses) != len(schedule.domains):
+            raise CommuteError(f"{len(losses)} losses for {len(schedule.domains)} domains; give one for each")
         descent = [tuple(-p * self.grade for p in self.gradient(loss)) for loss in losses]
         for length, weights in reversed(schedule.stages):
             drift = tuple(

@@ -74,6 +74,9 @@ def signature(
 ) -> dict[Word, PolyElement]:
     """S_{k₁…kₙ} = ∫_{t₁<…<tₙ} w_{k₁}(t₁) … w_{kₙ}(tₙ) for all words up to ``order``, the empty one included.
 
+    For gradient steps these are strict iterated sums, which are no shuffle character: the Chen–Fliess series
+    is for flows, and steps are expanded over trees.
+
     >>> dt = sp.Symbol("Dt")
     >>> {w: c.as_expr() for w, c in signature(SymbolicSchedule.blocks({1: dt, 2: dt}), 2).items() if c}
     {(): 1, (1,): Dt, (2,): Dt, (1, 1): Dt**2/2, (1, 2): Dt**2, (2, 2): Dt**2/2}

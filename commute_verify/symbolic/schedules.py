@@ -117,7 +117,7 @@ class SymbolicSchedule:
 
 def check_order(order: int) -> int:
     """The order itself, if it is a whole number of at least 1."""
-    if not isinstance(order, int) or order < 1:
+    if not isinstance(order, int) or isinstance(order, bool) or order < 1:
         raise CommuteError(f"order {order!r}; give a whole number of at least 1")
     return order
 
