@@ -16,7 +16,7 @@ from commute_verify.symbolic.expansions import excess, loss_series, of_order, pa
 from commute_verify.symbolic.schedules import LOCAL_TIME, SymbolicSchedule
 from commute_verify.symbolic.trees import criterion, order
 from proofs.claim import Claim, Judgement
-from proofs.compare import AS_WRITTEN, compare, expressions, scaled
+from proofs.compare import AS_WRITTEN, compare, expressions, math, scaled
 
 T, n, gamma, Dt = sp.symbols("T n gamma Dt", positive=True)
 w = sp.Symbol("w", nonnegative=True)
@@ -49,12 +49,12 @@ def judge_equivalence(printed: tuple[sp.Expr, sp.Expr]) -> Judgement:
     same_mean = sp.expand(printed[0] - mean) == 0
     same_variance = sp.expand(printed[1] - variance) == 0
     if same_mean and same_variance:
-        return Judgement("holds", f"mean {mean}, variance {variance} for B = {BATCH}")
+        return Judgement("holds", f"mean {math(mean)}, variance {math(variance)} for B = {BATCH}")
     if not same_mean:
-        return Judgement("false", f"the sampled mean is {mean}", "weight and probability must be equal")
+        return Judgement("false", f"the sampled mean is {math(mean)}", "weight and probability must be equal")
     return Judgement(
         "corrected",
-        f"equal in mean; sampling adds the variance {variance} for B = {BATCH}",
+        f"equal in mean; sampling adds the variance {math(variance)} for B = {BATCH}",
         "the two forms agree in mean only: sampling adds w(1−w)(g1−g2)(g1−g2)ᵀ/B to the covariance",
     )
 

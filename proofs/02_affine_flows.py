@@ -10,7 +10,7 @@ from __future__ import annotations
 import sympy as sp
 
 from proofs.claim import Claim, Judgement
-from proofs.compare import COMPOSITION, SCHEDULE, compare
+from proofs.compare import COMPOSITION, SCHEDULE, compare, factor_between
 
 t, t1, t2 = sp.symbols("t t1 t2")
 
@@ -43,12 +43,12 @@ def judge_affine_flow(printed: int) -> Judgement:
     """Printed: the sign s in b + e^{s t A}(θ − b)."""
     if not any(residual(printed)):
         return Judgement("holds", f"starts at θ with velocity −A(θ − b), at every order below t^{THROUGH}")
-    right = "e^{−tA}: Φ(t)θ = b + e^{−tA}(θ − b)"
+    right = r"$\Phi(t)\theta = b + e^{-tA}(\theta - b)$"
     if any(residual(-printed)):
         return Judgement("false", "not a flow of ±A(θ − b)", right)
     return Judgement(
         "corrected",
-        "the velocity of b + e^{tA}(θ − b) is +A(θ − b), ascent, if A is the Hessian as in §4.1 and "
+        r"the velocity of $b + e^{tA}(\theta - b)$ is +A(θ − b), ascent, if A is the Hessian as in §4.1 and "
         "appendix B; it holds if A stands for the field's own matrix, −Hess L",
         right,
     )
@@ -57,7 +57,7 @@ def judge_affine_flow(printed: int) -> Judgement:
 AFFINE_FLOW = Claim(
     id="affine-flow",
     source="§3.1",
-    statement="the flow of a quadratic loss with Hessian A contracts by e^{tA}",
+    statement="the flow of a quadratic loss with Hessian A contracts by $e^{tA}$",
     latex=r"\Phi(t)\theta = b + e^{tA}(\theta - b)",
     printed=1,
     planted=2,
@@ -81,13 +81,22 @@ def flow(E: sp.Expr, centre: sp.Expr, start: sp.Expr) -> sp.Expr:
 def judge_commuting(printed: sp.Expr) -> Judgement:
     composed = flow(E1, c1, flow(E2, c2, x)) - flow(E2, c2, flow(E1, c1, x))  # Φ1∘Φ2 − Φ2∘Φ1
     derived = {COMPOSITION: {"": composed}, SCHEDULE: {"": -composed}}
-    return compare({"": printed}, derived, "(1 − e^{−t1A1})(1 − e^{−t2A2})(b1 − b2) for Φ1∘Φ2 − Φ2∘Φ1")
+    found = compare(
+        {"": printed}, derived, r"$(1 - e^{-t_1A_1})(1 - e^{-t_2A_2})(b_1 - b_2)$ for Φ1∘Φ2 − Φ2∘Φ1"
+    )
+    fields_own = composed.subs({E1: 1 / E1, E2: 1 / E2}, simultaneous=True)
+    if found.verdict == "holds" or factor_between({"": printed}, {"": fields_own}) != 1:
+        return found
+    wrong_sign = (
+        f"the exponents' signs are wrong if A is the Hessian; with A the field's own matrix: {COMPOSITION}"
+    )
+    return Judgement("corrected", f"{wrong_sign} holds", found.correction)
 
 
 COMMUTING = Claim(
     id="affine-commuting-constant",
     source="§3.1",
-    statement="if A1 and A2 commute, the two orders differ by (1 − e^{t1A1})(1 − e^{t2A2})(b1 − b2)",
+    statement="if A1 and A2 commute, the two orders differ by $(1 - e^{t_1A_1})(1 - e^{t_2A_2})(b_1 - b_2)$",
     latex=r"(1 - e^{t_1A_1})(1 - e^{t_2A_2})(b_1 - b_2)",
     printed=(1 - 1 / E1) * (1 - 1 / E2) * (c1 - c2),
     planted=(1 - E1) * (1 + E2) * (c1 - c2),

@@ -8,13 +8,15 @@
 # %%
 from __future__ import annotations
 
+from dataclasses import replace
+
 import sympy as sp
 
 from commute_verify.symbolic.expansions import excess, of_order, parameter_series
 from commute_verify.symbolic.schedules import SymbolicSchedule
 from commute_verify.symbolic.trees import criterion, lie_bracket, tree
 from proofs.claim import Claim, Judgement
-from proofs.compare import AS_WRITTEN, COMPOSITION, SCHEDULE, compare, scaled
+from proofs.compare import AS_WRITTEN, COMPOSITION, SCHEDULE, compare, factor_between, scaled
 
 t1, t2 = sp.symbols("t1 t2", positive=True)
 
@@ -85,11 +87,14 @@ EQ6 = Claim(
 
 # %%
 def judge_eq7(printed: dict) -> Judgement:
-    return compare(
+    found = compare(
         printed,
         {"with R of eq. 6": criterion(1, 2)},
         "P(Li, Lj; L) = ⟨R(Li, Lj), ∇L⟩ = ∇Lᵀ(Hess Lj ∇Li − Hess Li ∇Lj)",
     )
+    if factor_between(printed, criterion(2, 1)) == 1:
+        return replace(found, reason=f"{found.reason}; the second form is that of the {COMPOSITION}")
+    return found
 
 
 EQ7 = Claim(
@@ -163,7 +168,8 @@ def judge_d1_remainder(printed: set[tuple[int, int]]) -> Judgement:
         return Judgement("holds", derived)
     return Judgement(
         "corrected",
-        f"o(t₁^{stray[0][0]} t₂^{stray[0][1]}) is not o(t₁t₂) when the other time is much shorter; {derived}",
+        f"$o(t_1^{{{stray[0][0]}}} t_2^{{{stray[0][1]}}})$ is not o(t₁t₂) when the other time is much "
+        f"shorter; {derived}",
         "the remainder is t₁t₂ O(t₁ + t₂) for C³ losses, which is o(t₁t₂)",
     )
 

@@ -8,10 +8,13 @@
 # %%
 from __future__ import annotations
 
+from dataclasses import replace
+
 import sympy as sp
 
 from commute_verify.symbolic.expansions import excess, loss_series
 from commute_verify.symbolic.fields import Coordinates
+from commute_verify.symbolic.iterated import signature
 from commute_verify.symbolic.schedules import SymbolicSchedule
 from commute_verify.symbolic.trees import (
     TARGET,
@@ -25,7 +28,7 @@ from commute_verify.symbolic.trees import (
     tree,
 )
 from proofs.claim import Claim, Judgement
-from proofs.compare import COMPOSITION, SCHEDULE, compare, expressions, factor_between, scaled
+from proofs.compare import COMPOSITION, SCHEDULE, compare, expressions, factor_between, math, scaled
 
 delta, eps, r, Dt = sp.symbols("delta epsilon r Dt", positive=True)
 W = sp.symbols("w1 w2 w3", nonnegative=True)
@@ -95,12 +98,12 @@ def judge_condition(printed: tuple[str, tuple[str, str]]) -> Judgement:
     closes = factor_between(effect_at_the_end(), costate_product()) == 1
     now, at_end, loss = optimal_example()
     if not closes or loss != 0 or at_end != 0:
-        raise ArithmeticError("the derivation of the costate does not close")
+        raise ArithmeticError("the series and the costate's product differ")
     repair = "⟨R(Li − Lj, Σ w_k L_k), p(t)⟩ ≠ 0 with the costate p; then w_i(t) = 0 or w_j(t) = 0"
     if covector == GRADIENT:
         reason = (
             f"L1 = x + x²/2, L2 = x − x²/2, L = (x + T)²/2 from x = 0 with weights ½, ½: the final loss is "
-            f"{loss}, the least possible, and P = {now} at t = 0; with the costate it is {at_end}"
+            f"{loss}, the least possible, and P = {math(now)} at t = 0; with the costate it is {at_end}"
         )
         return Judgement("false", f"{reason}; the weights that may vanish read {' or '.join(zero)}", repair)
     if zero != ("w_i", "w_j"):
@@ -156,7 +159,7 @@ def judge_proof(printed: tuple[Series, sp.Expr, tuple[str, str]]) -> Judgement:
         )
     right_factor = factor_between(change, NEEDED)
     if factor != right_factor:
-        defects.append(f"the change is {right_factor} times P, not {factor}")
+        defects.append(f"the change is {math(right_factor)} times P, not {math(factor)}")
     if zero != ("w_i", "w_j"):
         defects.append(f"it ends {' or '.join(zero)}")
     if defects:
@@ -189,6 +192,12 @@ PROOF = Claim(
 
 
 # %%
+def area(schedule: SymbolicSchedule) -> sp.Expr:
+    """A_12 of a schedule of two domains."""
+    S = expressions(signature(schedule, 2))
+    return sp.expand((S.get((1, 2), sp.Integer(0)) - S.get((2, 1), sp.Integer(0))) / 2)
+
+
 def judge_mode_switch(printed: int) -> Judgement:
     """Printed: the sign that P must not have for 1-then-2 to be kept."""
     one_then_two = SymbolicSchedule.blocks({1: Dt, 2: Dt})
@@ -196,16 +205,23 @@ def judge_mode_switch(printed: int) -> Judgement:
     gain = excess(two_then_one, one_then_two, 2, loss_series)  # ≥ 0 if the switch 1 → 2 is optimal
     claimed = scaled(-printed * Dt**2, criterion(1, 2))
     derived = {SCHEDULE: gain, COMPOSITION: scaled(-1, gain)}
-    return compare(claimed, derived, "1 → 2 only where P(L1, L2; L) ≤ 0, 2 → 1 only where P ≥ 0")
+    found = compare(claimed, derived, "1 → 2 only where P(L1, L2; L) ≤ 0, 2 → 1 only where P ≥ 0")
+    scope = (
+        f"it does not follow from (a), whose weights are constant on the window while these jump: the areas "
+        f"do it, {math(area(one_then_two))} for 1 → 2 and {math(area(two_then_one))} for 2 → 1; for a loss "
+        f"at the end of training P is to be taken with {COSTATE}, as in cor3.2b"
+    )
+    return replace(found, reason=f"{found.reason}; {scope}")
 
 
 MODE_SWITCH = Claim(
     id="mode-switch",
     source="§3.2, remark on two domains",
-    statement="an optimal schedule shifts from domain 1 to domain 2 only where P(L1, L2; L) ≤ 0",
+    statement="a schedule that is optimal for the loss at the end of the window shifts from domain 1 to "
+    "domain 2 only where P(L1, L2; L) ≤ 0",
     latex=r"1 \to 2 \text{ at } t \;\Rightarrow\; P(L_1, L_2; L)(\theta(t)) \leq 0",
     printed=1,
-    planted=0,
+    planted=2,
     judge=judge_mode_switch,
 )
 

@@ -114,7 +114,8 @@ def judge_nonmonotone(printed: Trajectories) -> Judgement:
     losses = tuple("may rise" if rises[k] else "falls" for k in (1, 2))
     mixture = "falls" if mixture_falls(printed.weights) else "may rise"
     examples = "; ".join(f"L{k} turns at t = {t} from θ₀ = {s}" for k in (1, 2) for s, t in rises[k])
-    reason = f"weights {printed.weights}: {examples or 'no turn'}; d/dt Σ w L = −|Σ w g|², exactly"
+    reason = f"weights {printed.weights}: {examples or 'no turn'}; d/dt Σ w L = −|Σ w g|², "
+    reason += "exactly; on the line here, while the report counts how rare it is in many dimensions"
     if (printed.losses, printed.mixture) == (losses, mixture):
         return Judgement("holds", reason)
     return Judgement("false", reason, f"L1 {losses[0]}, L2 {losses[1]}, the mixture {mixture}")

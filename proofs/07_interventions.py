@@ -15,7 +15,7 @@ from commute_verify.symbolic.expansions import excess, loss_series, of_order
 from commute_verify.symbolic.schedules import SymbolicSchedule
 from commute_verify.symbolic.trees import criterion
 from proofs.claim import Claim, Judgement
-from proofs.compare import factor_between, text
+from proofs.compare import factor_between, math, text
 from proofs.figures import DELTAS
 
 t0, Dt, dw = sp.symbols("t0 Dt Dw", positive=True)
@@ -65,7 +65,7 @@ def invalid_weights(printed: Intervention) -> list[str]:
 
 def judge_totals(printed: Intervention) -> Judgement:
     totals = {name: schedule.totals() for name, schedule in schedules(printed).items()}
-    reason = "; ".join(f"{name}: {', '.join(map(str, total))}" for name, total in totals.items())
+    reason = "; ".join(f"{name}: {', '.join(map(math, total))}" for name, total in totals.items())
     faults = invalid_weights(printed)
     if faults:
         return Judgement("false", f"{reason}; {'; '.join(faults)}", "weights are at least 0 and sum to 1")
@@ -138,7 +138,7 @@ def judge_base(printed: sp.Expr) -> Judgement:
     factor = factor_between(change, criterion(1, 2))
     if factor is None:
         return Judgement("false", f"order 2 is {text(change)}", "no reference of this length isolates P")
-    return Judgement("holds", f"no first-order term; order 2 is ({factor}) P(L1, L2; L)")
+    return Judgement("holds", f"no first-order term; order 2 is {math(factor)} P(L1, L2; L)")
 
 
 BASE = Claim(

@@ -18,7 +18,7 @@ from commute_verify.symbolic.expansions import excess, loss_series, of_order
 from commute_verify.symbolic.schedules import SymbolicSchedule
 from commute_verify.symbolic.trees import Series, combine, criterion
 from proofs.claim import Claim, Judgement
-from proofs.compare import factor_between, scaled
+from proofs.compare import factor_between, math, scaled
 from proofs.figures import ROUNDING, Row, Rows, column, rows, shown
 
 Dt, dw = sp.symbols("Dt Dw", positive=True)
@@ -46,7 +46,7 @@ def judge_proxy(printed: Mapping[str, int]) -> Judgement:
         for name, sign in printed.items()
     }
     reason = "; ".join(
-        f"{name} = ({printed[name]}) ({factor}) P(L2, L1; L)" for name, factor in factors.items()
+        f"{name} = {math(printed[name] * factor)} P(L2, L1; L)" for name, factor in factors.items()
     )
     if all(factor is not None and factor.is_positive for factor in factors.values()):
         return Judgement("holds", reason)
@@ -99,10 +99,13 @@ def judge_count(printed: Count) -> Judgement:
     n = len(printed.table)
     measured = [signs(row.excess_21) for row in printed.table]
     guess = max(measured, key=measured.count)
+    exchanged = [replace(row, excess_12=row.excess_21, excess_21=row.excess_12) for row in printed.table]
+    mixed = [row.t for row in exchanged if correct(row)]
     chance = sum(Fraction(comb(n, k) * 3 ** (n - k), 4**n) for k in range(len(hits), n + 1))
     reason = (
         f"right at {hits}, wrong at {missed}: {len(hits)} of {n} (by chance as many with probability "
-        f"{float(chance):.2g}); the fixed guess {guess} for EL21 is right {measured.count(guess)} times"
+        f"{float(chance):.2g}); the fixed guess {guess} for EL21 is right {measured.count(guess)} times; "
+        f"with P of eq. 6 and the columns exchanged, as the text of §4.2 asks, {len(mixed)} of {n}"
     )
     if len(hits) == printed.correct:
         return Judgement("holds", reason)
@@ -143,7 +146,7 @@ def leading_sum() -> str:
     total = combine((1, tilt_excess(1, 2, 3)), (1, tilt_excess(2, 1, 3)))
     powers = {sp.Poly(c.as_expr(), dw, Dt).monoms()[0] for c in total.values()}
     ((of_dw, of_dt),) = powers
-    return f"Δw^{of_dw} Δt^{of_dt}"
+    return rf"$\Delta w^{{{of_dw}}} \Delta t^{{{of_dt}}}$"
 
 
 def judge_sum(printed: Rows) -> Judgement:

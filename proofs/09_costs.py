@@ -70,7 +70,7 @@ def judge_hvp(printed: Cost) -> Judgement:
     costs = measured(RESULTS)
     claimed = f"printed: time × {printed.time:g}, memory × {printed.memory:g}"
     if not costs:
-        return Judgement("undetermined", f"{claimed}; missing: {NAME}")
+        return Judgement("undetermined", f"{claimed}; missing: rows in {NAME}")
     readings = {"times": (printed.time, printed.memory), "times more": (printed.time + 1, printed.memory + 1)}
     found = [
         f"{reading} by {method}"
@@ -123,7 +123,11 @@ def share(printed: Overhead, hvp: float) -> float:
 def judge_overhead(printed: Overhead) -> Judgement:
     costs = measured(RESULTS)
     deciding = min(cost.time for cost in costs.values()) if costs else PRECISELY
-    readings = {"“about the same”": ABOUT_THE_SAME, "“precisely two times”": PRECISELY}
+    readings = {
+        "“about the same”": ABOUT_THE_SAME,
+        "“precisely two times”": PRECISELY,
+        "“two times more”": PRECISELY + 1,
+    }
     if costs:
         readings["measured"] = deciding
     reason = "; ".join(
@@ -144,7 +148,7 @@ OVERHEAD = Claim(
     latex=r"\frac{2 \cdot 600\,(1 + c_{HVP})}{1000 \cdot 512} < 0.5\%",
     printed=PRINTED_OVERHEAD,
     planted=replace(PRINTED_OVERHEAD, every=100),
-    right=Overhead(Fraction(1, 50)),
+    right=Overhead(Fraction(1, 10)),
     judge=judge_overhead,
 )
 

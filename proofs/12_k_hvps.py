@@ -12,10 +12,13 @@ from itertools import permutations
 import sympy as sp
 
 from commute_verify.symbolic.fields import Coordinates, Field
+from commute_verify.symbolic.schedules import SymbolicSchedule
 from proofs.check import LOSSES, TARGET_LOSS, x, y
 from proofs.claim import Claim, Judgement
+from proofs.compare import math
 
-SPACE = Coordinates((x, y))
+Dt = sp.Symbol("Dt", positive=True)
+SPACE = Coordinates((x, y), (Dt,))
 GRADIENTS = [SPACE.gradient(SPACE(loss)) for loss in LOSSES]
 TARGET_GRADIENT = SPACE.gradient(SPACE(TARGET_LOSS))
 DOMAINS = range(len(LOSSES))
@@ -39,11 +42,18 @@ def judge(printed: tuple[int, int]) -> Judgement:
         )
         if SPACE.inner(bracket, TARGET_GRADIENT) != cheap:
             wrong.append((i + 1, j + 1))
+    swap = SymbolicSchedule.blocks({1: Dt, 2: Dt})
+    losses, target = [SPACE(loss) for loss in LOSSES[:2]], SPACE(TARGET_LOSS)
+    observed = SPACE.along(target, losses, swap, 2) - SPACE.along(target, losses, swap.straight(), 2)
+    pair = SPACE.inner(GRADIENTS[0], products[1]) - SPACE.inner(GRADIENTS[1], products[0])
+    if SPACE.graded(observed, 2) != SPACE(Dt**2 / 2) * pair:
+        raise ArithmeticError("the flow of the swap and ½ Δt² P from two products differ")
     K = sp.Symbol("K")
     pairwise = sp.factor(2 * sp.binomial(K, 2).expand(func=True))
     reason = (
         f"{len(products)} products serve {len(list(permutations(DOMAINS, 2))) // 2} pairs of three cubic "
-        f"losses; pair by pair it takes {pairwise}, so {pairwise.subs(K, 8)} for K = 8"
+        f"losses; pair by pair it takes {math(pairwise)}, so {pairwise.subs(K, 8)} for K = 8; the flow of a "
+        "swap agrees"
     )
     if wrong:
         return Judgement("false", f"pairs {wrong} differ", "P_ij = ⟨g_i, H_j u⟩ − ⟨g_j, H_i u⟩")

@@ -14,7 +14,7 @@ from commute_verify.symbolic.schedules import SymbolicSchedule
 from commute_verify.symbolic.trees import combine, gradient, inner
 from proofs.check import agrees_with_flow
 from proofs.claim import Claim, Judgement
-from proofs.compare import AS_WRITTEN, compare
+from proofs.compare import AS_WRITTEN, compare, math
 
 gamma1, gamma2, Dt = sp.symbols("gamma1 gamma2 Dt", positive=True)
 SWAP = SymbolicSchedule(((Dt, (gamma1, 0)), (Dt, (0, gamma2))))
@@ -30,7 +30,7 @@ def judge(printed: sp.Expr) -> Judgement:
     claimed = combine((printed, inner(gradient({1: 1, 2: -1}))))
     gaps = [w - m for w, m in zip(SWAP.totals(), MIXTURE.totals(), strict=True)]
     found = compare(claimed, {AS_WRITTEN: derived}, "−Σ ΔW_k ⟨g_k, ∇L⟩ with ΔW_k the gap in flow time")
-    return Judgement(found.verdict, f"{found.reason}; ΔW = ({', '.join(map(str, gaps))})", found.correction)
+    return Judgement(found.verdict, f"{found.reason}; ΔW = ({', '.join(map(math, gaps))})", found.correction)
 
 
 LEARNING_RATE = Claim(

@@ -15,7 +15,7 @@ from commute_verify.symbolic.fields import Coordinates
 from commute_verify.symbolic.schedules import SymbolicSchedule
 from commute_verify.symbolic.trees import Series, combine, criterion, tree
 from proofs.claim import Claim, Judgement
-from proofs.compare import COMPOSITION, SCHEDULE, compare, factor_between, scaled
+from proofs.compare import COMPOSITION, SCHEDULE, compare, factor_between, math, scaled
 
 Dt = sp.Symbol("Dt", positive=True)
 ONE_FIRST = SymbolicSchedule.blocks({1: Dt, 2: Dt})
@@ -43,7 +43,7 @@ def judge_eighth(printed: sp.Expr) -> Judgement:
     )
     factor = factor_between(change, scaled(Dt**2, P))
     block = sp.sqrt(sp.Abs(printed) / factor)
-    reason = f"{found.reason}. |{printed}| Δt² belongs to blocks of {block} Δt each"
+    reason = f"{found.reason}; {math(abs(printed))} Δt² belongs to blocks of {math(block)} Δt each"
     return Judgement(found.verdict, reason, found.correction)
 
 
@@ -119,12 +119,14 @@ def judge_explicit(printed: WrittenOut) -> Judgement:
     series = factor_between(in_trees(printed), change)
     if matrices != series:
         return Judgement("false", f"series: {series}; explicit quadratics: {matrices}", "not a multiple of P")
-    correction = "no factor repairs it" if not series else f"the line's factor is {printed.factor / series}"
+    correction = (
+        "no factor repairs it" if not series else f"the line's factor is {math(printed.factor / series)}"
+    )
     found = compare(in_trees(printed), {"domain 1 first, as the text spells it out": change}, correction)
     lines = factor_between(in_trees(printed), scaled(printed.factor * Dt**2, P))
     reason = f"{found.reason}; explicit quadratics give the same"
     if lines not in (None, 1):
-        reason += f". With one factor before both lines, the second is ({lines}) × the first"
+        reason += f". With one factor before both lines, the second is {math(lines)} × the first"
     return Judgement(found.verdict, reason, found.correction)
 
 
@@ -163,7 +165,7 @@ def judge_antisymmetry(printed: int) -> Judgement:
     explicit = sp.factor(observed(ONE_FIRST, agree + 1) + observed(TWO_FIRST, agree + 1))
     reason = (
         f"the sum of the excesses vanishes up to order {agree}; at order {agree + 1} it has "
-        f"{len(sums[agree + 1])} terms, and for two explicit quadratics it is {explicit}"
+        f"{len(sums[agree + 1])} terms, and for two explicit quadratics it is {math(explicit)}"
     )
     if printed <= agree:
         return Judgement("holds", reason)

@@ -15,7 +15,7 @@ from commute_verify.symbolic.expansions import excess, loss_series, of_order
 from commute_verify.symbolic.schedules import SymbolicSchedule
 from commute_verify.symbolic.trees import criterion
 from proofs.claim import Claim, Judgement
-from proofs.compare import factor_between
+from proofs.compare import factor_between, math
 from proofs.figures import exact
 
 Dt = sp.Symbol("Dt", positive=True)
@@ -61,12 +61,13 @@ def judge_caption(printed: Ratio) -> Judgement:
     ratio = sp.simplify(leading / printed.normaliser)
     value = ratio.subs(Dt, sp.Rational(smallest))
     reason = (
-        f"EL12 = ({leading}) P, so the ratio tends to {ratio}, {float(value):.1g} at the smallest Δt; the "
+        f"EL12 = {math(leading)} P, so the ratio tends to {math(ratio)}, {float(value):.1g} at the smallest "
+        "Δt; the "
         f"printed medians tend to {float(low):.4f} – {float(high):.4f} (± {float(rounding):.4f} of print)"
     )
     if low - rounding <= value <= high + rounding and not ratio.has(Dt):
         return Judgement("holds", reason)
-    return Judgement("corrected", reason, f"the table shows EL12 / ({leading} P)")
+    return Judgement("corrected", reason, f"the table shows EL12 over {math(leading)} P")
 
 
 STEPS, MEDIANS = printed_table()
@@ -104,9 +105,10 @@ def kind_of(eigenvalue: sp.Expr) -> tuple[Kind, str]:
     slope = sp.limit(-j * sp.diff(sp.log(eigenvalue), j), j, sp.oo)
     following = sp.simplify(eigenvalue.subs(j, j + 1) / eigenvalue)
     doubled = sp.simplify(eigenvalue.subs(j, 2 * j) / eigenvalue)
-    shown = f"λ_2j/λ_j = {doubled}, λ_(j+1)/λ_j = {following}"
+    shown = rf"$\lambda_{{2j}}/\lambda_j = {sp.latex(doubled)}$"
+    shown += rf", $\lambda_{{j+1}}/\lambda_j = {sp.latex(following)}$"
     if slope.is_finite and slope.is_positive:
-        return "power law", f"{shown}; slope in log–log: {slope}"
+        return "power law", f"{shown}; slope in log–log: {math(slope)}"
     return ("neither" if following.has(j) else "geometric"), f"{shown}; slope in log–log: unbounded"
 
 
@@ -154,7 +156,8 @@ def judge_conjugation(printed: Conjugation) -> Judgement:
     product = (left.T if printed.left_transposed else left) * EIGENVALUES * right
     asymmetry = product[0, 1] - product[1, 0]
     eigenvalues = product.charpoly().as_expr() == EIGENVALUES.charpoly().as_expr()
-    reason = f"for two rotations of the plane a12 − a21 = {asymmetry}; eigenvalues Λ: {eigenvalues}"
+    are = "are" if eigenvalues else "are not"
+    reason = f"for two rotations a12 − a21 = {math(asymmetry)}, and the eigenvalues {are} those of Λ"
     if asymmetry == 0 and eigenvalues:
         return Judgement("holds", reason)
     return Judgement("corrected", reason, "A_i = C_iᵀ Diag(Λ) C_i")

@@ -43,7 +43,9 @@ def judge_early(printed: Rows) -> Judgement:
     harmful = [t for t, pair in means.items() if min(pair) > 0]
     reason = f"excess of the mean loss in both orders: {reason}; both are positive at {harmful}"
     if first in harmful:
-        return Judgement("holds", reason)
+        later = [t for t in harmful if t != first]
+        alone = f", so the table does not single out t = {first}" if later else ""
+        return Judgement("holds", f"{reason}{alone}")
     return Judgement("false", reason, f"not both orders are worse at t = {first}")
 
 

@@ -18,7 +18,7 @@ from commute_verify.symbolic.expansions import excess, loss_series, of_order
 from commute_verify.symbolic.schedules import SymbolicSchedule
 from commute_verify.symbolic.trees import criterion
 from proofs.claim import Claim, Judgement
-from proofs.compare import factor_between
+from proofs.compare import factor_between, math
 from proofs.figures import DELTAS, INTERVENTION, LEARNING_RATE, rows
 
 gamma, delta, Dt, w = sp.symbols("gamma delta Dt w", positive=True)
@@ -49,7 +49,7 @@ class Inside:
     dt: int
 
     def __str__(self) -> str:
-        powers = [f"{name}^{n}" for name, n in (("γ", self.gamma), ("Δt", self.dt)) if n]
+        powers = [f"{name}{'²' if n == 2 else ''}" for name, n in (("γ", self.gamma), ("Δt", self.dt)) if n]
         return " ".join(powers) or "no factor"
 
 
@@ -78,7 +78,8 @@ def judge_gamma(printed: Inside) -> Judgement:
     extremes = {case: lowest(printed, *case) for case in cases}
     (table, of_delta), (change, loss) = max(extremes.items(), key=lambda item: item[1][0])
     reason = (
-        f"excess = {excess_factor()} P; with {printed} inside P it comes down to {float(change):.1f} nats "
+        f"excess = {math(excess_factor())} P; with {printed} inside P it comes down to "
+        f"{float(change):.1f} nats "
         f"for a loss of {float(loss):.3g} ({table}, Δw = {float(of_delta)}), and further in the others"
     )
     if all(change + loss >= 0 for change, loss in extremes.values()):

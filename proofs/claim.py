@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
 
+from commute_verify.errors import CommuteError
+
 Verdict = Literal["holds", "corrected", "false", "undetermined"]
 Printed = TypeVar("Printed")
 
@@ -45,6 +47,15 @@ class Claim(Generic[Printed]):
 
     def run(self) -> Result:
         """Judge the printed data, and check that the derivation closes."""
+        try:
+            return self._judged()
+        except CommuteError:  # bad input, such as a broken benchmark file, is no defect of the derivation
+            raise
+        except (ArithmeticError, ValueError) as error:
+            broken = Judgement("undetermined", f"the derivation breaks off: {error}")
+            return Result(self, broken, (broken.reason,))
+
+    def _judged(self) -> Result:
         found = self.judge(self.printed)
         neighbour = self.judge(self.planted)
         defects = []

@@ -54,14 +54,28 @@ def compare(printed: Element, derived: Mapping[str, Element], correction: str) -
     first = next(iter(found))
     if found[first] is not None:
         return Judgement("corrected", reason, correction)
-    shown = f"derived: {text(derived[first])}; printed: {text(printed)}"
-    return Judgement("false", f"{reason}. {shown}", correction)
+    return Judgement("false", f"{reason}; {difference(printed, derived[first])}", correction)
+
+
+def difference(printed: Element, derived: Element) -> str:
+    """The terms in which the two differ, each as derived and as printed."""
+    p, d = expressions(printed), expressions(derived)
+    odd = [k for k in {**d, **p} if sp.expand(p.get(k, 0) - d.get(k, 0)) != 0]
+    return f"derived: {text({k: d.get(k, 0) for k in odd})}; printed: {text({k: p.get(k, 0) for k in odd})}"
 
 
 def text(element: Element) -> str:
-    """A one-line rendering, trees as elementary differentials."""
-    terms = [f"({c}) {latex(k) if isinstance(k, Tree) else k}" for k, c in expressions(element).items()]
-    return " + ".join(terms) or "0"
+    """A sum in one line of inline LaTeX, trees as elementary differentials."""
+    terms = [
+        rf"\left({sp.latex(c)}\right) {latex(k) if isinstance(k, Tree) else k}"
+        for k, c in expressions(element).items()
+    ]
+    return f"${' + '.join(terms) or '0'}$"
+
+
+def math(expression: sp.Expr) -> str:
+    """An expression as inline LaTeX."""
+    return f"${sp.latex(expression)}$"
 
 
 def scaled(factor: Any, series: Series) -> dict[Tree, sp.Expr]:
@@ -74,4 +88,4 @@ def _outcome(factor: sp.Expr | None) -> str:
         return "no factor makes the two equal"
     if factor == 1:
         return "holds"
-    return f"printed = ({factor}) × derived"
+    return f"printed = {math(factor)} × derived"

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import sympy as sp
@@ -15,6 +16,7 @@ from proofs import claims, run
 from proofs.claim import Claim, Judgement
 from proofs.compare import compare, scaled
 
+ROOT = Path(__file__).parent.parent
 KEYS = {"id", "source", "statement", "verdict", "correction", "reason", "latex"}
 REQUIRED = {
     "eq2-euler-limit",
@@ -121,10 +123,10 @@ def test_a_changed_formula_changes_the_verdict(claim_id, verdict, changed, becom
 
 def test_comparison_finds_the_factor_and_the_reading_and_refuses_the_rest():
     doubled = compare(scaled(2, R), {"a": R}, "half of it")
-    assert doubled == Judgement("corrected", "a: printed = (2) × derived", "half of it")
+    assert doubled == Judgement("corrected", "a: printed = $2$ × derived", "half of it")
     either = compare(R, {"a": scaled(-1, R), "b": R}, "")
     assert either.verdict == "holds"
-    assert "a: printed = (-1) × derived" in either.reason
+    assert "a: printed = $-1$ × derived" in either.reason
     stray = compare(combine((1, R), (1, {tree(1): 1})), {"a": R}, "without g1")
     assert stray.verdict == "false"
 
@@ -146,19 +148,33 @@ def test_a_proof_that_does_not_close_says_so(change, defect):
     assert any(defect in found for found in replace(sound, **change).run().defects)
 
 
+def test_a_derivation_that_breaks_off_is_a_defect_and_not_a_crash():
+    def judge(printed):
+        raise ArithmeticError("two ways differ")
+
+    result = Claim("two", "nowhere", "it is two", "2", 2, 5, judge).run()
+    assert result.verdict == "undetermined"
+    assert "two ways differ" in result.defects[0]
+
+
 def test_an_unknown_id_is_one_clear_error():
     with pytest.raises(CommuteError, match=r"no claim is called eq99; the ids are .*eq8"):
         run(["eq99"])
 
 
+def run_command(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "proofs", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+
 def test_the_command_prints_json_and_exits_with_zero_only_if_all_closes():
-    command = [sys.executable, "-m", "proofs"]
-    done = subprocess.run([*command, "--json", "eq7", "eq8"], capture_output=True, text=True, check=False)
+    done = run_command("--json", "eq7", "eq8")
     printed = json.loads(done.stdout)
     assert done.returncode == 0
     assert printed["ok"] is True
     assert [set(row) for row in printed["claims"]] == [KEYS, KEYS]
     assert [row["verdict"] for row in printed["claims"]] == ["corrected", "corrected"]
-    unknown = subprocess.run([*command, "eq99"], capture_output=True, text=True, check=False)
+    unknown = run_command("eq99")
     assert unknown.returncode == 2
     assert unknown.stderr.count("\n") == 1
