@@ -11,17 +11,27 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from commute_verify.criterion import AdamPreconditioner as AdamPreconditioner
+    from commute_verify.criterion import OrderEffect as OrderEffect
+    from commute_verify.criterion.order_effect import order_effect as order_effect
+    from commute_verify.criterion.products import hvp as hvp
+    from commute_verify.criterion.products import lie_bracket as lie_bracket
     from commute_verify.errors import CommuteError as CommuteError
     from commute_verify.schedules import WeightSchedule as WeightSchedule
 
 __version__ = "0.1.0"
 
 _HOME = {
+    "AdamPreconditioner": "commute_verify.criterion",
     "CommuteError": "commute_verify.errors",
     "WeightSchedule": "commute_verify.schedules",
+    "OrderEffect": "commute_verify.criterion",
     "coordinate_functions": "commute_verify.codegen",
+    "hvp": "commute_verify.criterion",
+    "lie_bracket": "commute_verify.criterion",
+    "order_effect": "commute_verify.criterion",
 }
-_ROOMS = ("codegen", "flows", "kernels", "report", "symbolic")
+_ROOMS = ("codegen", "criterion", "flows", "kernels", "report", "symbolic")
 
 __all__ = ["__version__", *_HOME, *_ROOMS]
 

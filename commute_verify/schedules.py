@@ -5,16 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 
 import numpy as np
-from numpy.typing import NDArray
 
+from commute_verify import _schedule_input as given
+from commute_verify._schedule_input import Array
 from commute_verify.errors import CommuteError
-
-Array = NDArray[np.float64]
-
-_FORMAT = "commute_verify.weight_schedule"
-_VERSION = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +19,8 @@ class WeightSchedule:
     """Piecewise-constant domain weights w(t): w_k(t) = weights[s, k] on stage s, which lasts durations[s].
 
     The simplex: w_k(t) ≥ 0 and Σ_k w_k(t) = 1, the sum within 8·K·eps; the numbers are kept as given.
-    Shapes: durations (S,) and weights (S, K), float64 and read-only; K = len(domains), S ≥ 1.
+    Shapes: durations (S,) and weights (S, K), float64 and read-only; K = len(domains), S ≥ 1. Numbers
+    may be given as any real type, Fractions included.
     Units: durations are flow time ∫γ dt, or steps where a function says so.
     Convention: W(t) = ∫₀ᵗ w, and a letter of a signature that stands earlier is trained earlier.
     Raises CommuteError for weights off the simplex, durations that are not positive and finite, repeated
@@ -43,17 +41,17 @@ class WeightSchedule:
 
     def __post_init__(self) -> None:
         """Hold the schedule to its algebra; arrays become read-only float64 copies."""
-        domains = _names(self.domains)
-        durations = _float_array(self.durations, "durations")
-        weights = _float_array(self.weights, "weights")
+        domains = given.names(self.domains)
+        durations = given.real_array(self.durations, "durations")
+        weights = given.real_array(self.weights, "weights")
         if durations.ndim != 1 or not durations.size or weights.shape != (durations.size, len(domains)):
             raise CommuteError(
                 f"durations {durations.shape} and weights {weights.shape} do not fit {len(domains)} domains: "
                 "give at least one stage, durations (S,) and weights (S, K)"
             )
         for s, (duration, row) in enumerate(zip(durations, weights, strict=True)):
-            _check_duration(duration, f"stage {s}")
-            _check_simplex(domains, row, f"stage {s}")
+            given.check_duration(duration, f"stage {s}")
+            given.check_simplex(domains, row, f"stage {s}")
         durations.setflags(write=False)
         weights.setflags(write=False)
         object.__setattr__(self, "domains", domains)
@@ -93,11 +91,13 @@ class WeightSchedule:
         >>> WeightSchedule.piecewise([(1.0, {"en": 1.0, "ru": 0.0}), (2.0, {"en": 0.5, "ru": 0.5})]).duration
         3.0
         """
-        if not stages:
-            raise CommuteError("a schedule of no stages: give at least one (duration, weights)")
-        domains = _names(tuple(stages[0][1]))
-        rows = [_row(domains, weights, f"stage {s}") for s, (_, weights) in enumerate(stages)]
-        return cls(domains, _float_array([duration for duration, _ in stages], "durations"), np.array(rows))
+        if not isinstance(stages, Sequence) or not stages:
+            raise CommuteError(f"no stages in {stages!r}: give a list of at least one (duration, weights)")
+        pairs = [given.stage(pair, f"stage {s}") for s, pair in enumerate(stages)]
+        domains = given.names(tuple(pairs[0][1]))
+        rows = [given.row(domains, weights, f"stage {s}") for s, (_, weights) in enumerate(pairs)]
+        durations = given.real_array([duration for duration, _ in pairs], "durations")
+        return cls(domains, durations, np.array(rows))
 
     @classmethod
     def tilt(
@@ -122,27 +122,28 @@ class WeightSchedule:
         >>> tilt.levy_area().tolist()
         [[0.0, 0.5], [-0.5, 0.0]]
         """
-        domains = _names(tuple(weights))
-        base = _row(domains, weights, "weights")
-        _check_simplex(domains, base, "weights")
-        _check_known(domains, {first: delta, second: delta}, "tilt")
+        domains = given.names(tuple(given.mapping(weights, "the weights of the tilt")))
+        base = given.row(domains, weights, "the tilt")
+        given.check_simplex(domains, base, "the tilt")
+        given.check_known(domains, (first, second), "the tilt")
         if first == second:
             raise CommuteError(f"tilt of {first!r} against itself: name two different domains")
-        if not np.isfinite(before) or before < 0:
+        lead, length = given.real_number(delta, "delta"), given.real_number(before, "before")
+        if not np.isfinite(length) or length < 0:
             raise CommuteError(f"before is {before}: give a finite length ≥ 0")
-        shift = np.zeros(len(domains))
-        shift[domains.index(first)] = delta
-        shift[domains.index(second)] = -delta
-        room = float(min(weights[first], weights[second]))
-        if not abs(delta) <= room + _slack(len(domains)):
+        i, j = domains.index(first), domains.index(second)
+        room = float(min(base[i], base[j]))
+        if not abs(lead) <= room + given.slack(len(domains)):
             raise CommuteError(
                 f"tilt by {delta} leaves the simplex: give |delta| ≤ {room}, the smaller weight"
             )
+        shift = np.zeros(len(domains))
+        shift[i], shift[j] = lead, -lead
         # base − δ may round to just below zero when δ equals the weight.
         up, down = np.maximum(base + shift, 0.0), np.maximum(base - shift, 0.0)
-        rows, durations = [base, up, down], [before, stage, stage]
-        start = 0 if before > 0 else 1
-        return cls(domains, _float_array(durations[start:], "durations"), np.array(rows[start:]))
+        rows, durations = [base, up, down], [length, stage, stage]
+        start = 0 if length > 0 else 1
+        return cls(domains, given.real_array(durations[start:], "durations"), np.array(rows[start:]))
 
     @classmethod
     def blocks(cls, totals: Mapping[str, float]) -> WeightSchedule:
@@ -151,8 +152,8 @@ class WeightSchedule:
         >>> WeightSchedule.blocks({"ru": 1.0, "en": 3.0}).weights.tolist()
         [[1.0, 0.0], [0.0, 1.0]]
         """
-        domains = tuple(totals)
-        return cls(domains, _float_array(list(totals.values()), "totals"), np.eye(len(domains)))
+        domains = given.names(tuple(given.mapping(totals, "totals")))
+        return cls(domains, given.real_array(list(totals.values()), "totals"), np.eye(len(domains)))
 
     @property
     def duration(self) -> float:
@@ -177,8 +178,8 @@ class WeightSchedule:
         >>> WeightSchedule.blocks({"en": 2.0, "ru": 2.0}).signature()[1].tolist()
         [[2.0, 4.0], [0.0, 2.0]]
         """
-        if depth not in (1, 2, 3):
-            raise CommuteError(f"signature of depth {depth}: give 1, 2 or 3")
+        if not isinstance(depth, Integral) or isinstance(depth, bool) or not 1 <= depth <= 3:
+            raise CommuteError(f"signature of depth {depth!r}: give 1, 2 or 3")
         k = len(self.domains)
         s1, s2, s3 = np.zeros(k), np.zeros((k, k)), np.zeros((k, k, k))
         for x in self.durations[:, np.newaxis] * self.weights:
@@ -195,6 +196,8 @@ class WeightSchedule:
 
     def then(self, other: WeightSchedule) -> WeightSchedule:
         """This schedule and after it the other; both must name the same domains in the same order."""
+        if not isinstance(other, WeightSchedule):
+            raise CommuteError(f"a schedule then {other!r}: give a WeightSchedule")
         if other.domains != self.domains:
             raise CommuteError(
                 f"domains {self.domains} then {other.domains}: give the same names in one order"
@@ -213,8 +216,8 @@ class WeightSchedule:
         """JSON text that `from_json` reads back bit for bit."""
         return json.dumps(
             {
-                "format": _FORMAT,
-                "version": _VERSION,
+                "format": given.FORMAT,
+                "version": given.VERSION,
                 "domains": list(self.domains),
                 "durations": self.durations.tolist(),
                 "weights": self.weights.tolist(),
@@ -230,80 +233,5 @@ class WeightSchedule:
         >>> WeightSchedule.from_json(swap.to_json()) == swap
         True
         """
-        try:
-            data = json.loads(text)
-        except (TypeError, ValueError, RecursionError) as error:
-            raise CommuteError(f"not the JSON text of a schedule, or cut short: {error}") from error
-        if not isinstance(data, dict) or data.get("format") != _FORMAT:
-            raise CommuteError(f"not a schedule: expected an object with format {_FORMAT!r}")
-        version = data.get("version")
-        if type(version) is not int or version != _VERSION:
-            raise CommuteError(f"schedule of version {version!r}: this package reads version {_VERSION}")
-        if set(data) != {"format", "version", "domains", "durations", "weights"}:
-            raise CommuteError(
-                f"schedule with fields {sorted(data)}: expected domains, durations and weights"
-            )
-        weights = data["weights"]
-        if not isinstance(weights, list):
-            raise CommuteError(f"weights are {weights!r}: expected a list of lists of numbers")
-        durations = _json_numbers(data["durations"], "durations")
-        rows = [_json_numbers(row, f"weights of stage {s}") for s, row in enumerate(weights)]
-        return cls(data["domains"], _float_array(durations, "durations"), _float_array(rows, "weights"))
-
-
-def _names(names: Sequence[str]) -> tuple[str, ...]:
-    if not isinstance(names, tuple | list) or not all(isinstance(name, str) and name for name in names):
-        raise CommuteError(f"domains are {names!r}: give a tuple of non-empty strings")
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated or not names:
-        raise CommuteError(f"domains {tuple(names)} repeat {repeated}: give at least one, each name once")
-    return tuple(names)
-
-
-def _float_array(values: object, what: str) -> Array:
-    try:
-        array = np.asarray(values)
-    except ValueError as error:
-        raise CommuteError(f"{what} are ragged: give rows of one length ({error})") from error
-    if array.dtype.kind not in "iuf":
-        raise CommuteError(f"{what} are {values!r}: give real numbers")
-    return np.array(array, dtype=np.float64)
-
-
-def _json_numbers(values: object, what: str) -> list[float]:
-    if not isinstance(values, list) or not all(type(value) in (int, float) for value in values):
-        raise CommuteError(f"{what} are {values!r}: expected a list of numbers")
-    return values
-
-
-def _check_known(domains: tuple[str, ...], mapping: Mapping[str, float], where: str) -> None:
-    unknown = [name for name in mapping if name not in domains]
-    if unknown:
-        raise CommuteError(f"{where} names unknown domains {unknown}: the domains are {domains}")
-
-
-def _row(domains: tuple[str, ...], weights: Mapping[str, float], where: str) -> Array:
-    _check_known(domains, weights, where)
-    missing = [name for name in domains if name not in weights]
-    if missing:
-        raise CommuteError(
-            f"{where} leaves out {missing}: give every domain a weight, 0.0 if it is not trained"
-        )
-    return _float_array([weights[name] for name in domains], f"weights of {where}")
-
-
-def _slack(count: int) -> float:
-    return float(8 * count * np.finfo(np.float64).eps)
-
-
-def _check_duration(duration: float, where: str) -> None:
-    if not (np.isfinite(duration) and duration > 0):
-        raise CommuteError(f"{where} has duration {duration}: give a finite length > 0")
-
-
-def _check_simplex(domains: tuple[str, ...], row: Array, where: str) -> None:
-    weights = dict(zip(domains, row.tolist(), strict=True))
-    if not np.isfinite(row).all() or row.min() < 0:
-        raise CommuteError(f"{where} has weights {weights}: give finite weights ≥ 0")
-    if abs(row.sum() - 1) > _slack(len(domains)):
-        raise CommuteError(f"{where} has weights {weights}, sum {row.sum()}: divide them by their sum")
+        domains, durations, weights = given.read_json(text)
+        return cls(domains, given.real_array(durations, "durations"), given.real_array(weights, "weights"))

@@ -12,22 +12,30 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from commute_verify.errors import CommuteError
-from experiments import claims, kernels, quadratic
+from experiments import claims, claims_page, kernels, quadratic
 from experiments.experiment import SCALES, Experiment, each
-from experiments.page import render
-from experiments.provenance import earlier_seconds, provenance
+from experiments.page import render, render_again
+from experiments.provenance import earlier_run, provenance
 from experiments.quadratic import page as quadratic_page
-from experiments.results import dump, load
+from experiments.results import dump
 from experiments.runner import compute
 from experiments.storage import FinishedParts, publish
 
 EXPERIMENTS = (
-    Experiment("proofs", claims.parts, claims.blocks, claims.sentence, code=("proofs", "benchmarks")),
+    Experiment(
+        "proofs",
+        claims.parts,
+        claims_page.blocks,
+        claims_page.sentence,
+        claims_page.glance,
+        code=("proofs", "benchmarks"),
+    ),
     Experiment(
         "quadratic",
         each(quadratic.PARTS, quadratic.Settings),
         quadratic_page.blocks,
         quadratic_page.sentence,
+        quadratic_page.glance,
         code=("experiments/quadratic",),
     ),
     Experiment("kernels", kernels.parts, kernels.blocks, code=("experiments/kernels.py",)),
@@ -44,9 +52,9 @@ def main(argv: Sequence[str], experiments: Sequence[Experiment] = EXPERIMENTS) -
     )
     options = parser.parse_args(argv)
     try:
-        _need("matplotlib", "latex2mathml", "tqdm")
+        _need("matplotlib", "latex2mathml", "threadpoolctl", "tqdm")
         if options.render_only:
-            publish(options.out, render(load(options.out / "results.json", experiments), experiments))
+            publish(options.out, render_again(options.out / "results.json", experiments))
         else:
             _run(experiments, options.scale, options.out, argv)
     except CommuteError as error:
@@ -61,8 +69,8 @@ def main(argv: Sequence[str], experiments: Sequence[Experiment] = EXPERIMENTS) -
 
 def _run(experiments: Sequence[Experiment], scale: str, out: Path, argv: Sequence[str]) -> None:
     kept = FinishedParts(out)
-    known = earlier_seconds(out / "provenance.json", scale)
-    record, seconds = compute(experiments, scale, kept, known)
+    earlier = earlier_run(out / "provenance.json", scale)
+    record, seconds = compute(experiments, scale, kept, earlier)
     files = {
         "results.json": dump(record),
         "provenance.json": provenance(experiments, scale, argv, seconds),

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from commute_verify.errors import CommuteError
-from commute_verify.report import Block, Claims, Heading
-from experiments.experiment import Part, Results
+from experiments.experiment import Part
 
 
 def parts(scale: str) -> list[Part]:
@@ -32,27 +30,3 @@ def _verdicts(name: str) -> list[dict[str, Any]]:
                 f"see `python -m proofs {result.claim.id}`"
             )
     return [result.as_dict() for result in results]
-
-
-def sentence(results: Results) -> str:
-    """Say how many claims were derived, and the count of each verdict."""
-    counts = _claims(results).counts()
-    holds, corrected, false, undetermined = counts.values()
-    return (
-        f"Of {sum(counts.values())} claims, each derived again exactly and held against the formula as "
-        f"printed, {holds} hold, {corrected} need a correction, {false} {_are(false)} false and "
-        f"{undetermined} {_are(undetermined)} undetermined."
-    )
-
-
-def _are(count: int) -> str:
-    return "is" if count == 1 else "are"
-
-
-def blocks(results: Results) -> Sequence[Block]:
-    """Show the table of claims."""
-    return [Heading("The claims"), _claims(results)]
-
-
-def _claims(results: Results) -> Claims:
-    return Claims.of(record for _, records in sorted(results.items()) for record in records)

@@ -41,8 +41,9 @@ Results = dict[str, Any]
 
 @dataclass(frozen=True)
 class Experiment:
-    """A name, the parts at a scale, the blocks that show them, and a sentence for the head of the page.
+    """A name, the parts at a scale, the blocks that show them, and what of them opens the page.
 
+    `sentence` goes into the first paragraph; the blocks of `glance` stand before `blocks` of any experiment.
     `code` are the folders, beside the package, whose change asks for the parts to be computed again.
     """
 
@@ -50,6 +51,7 @@ class Experiment:
     parts: Callable[[str], Sequence[Part]]
     blocks: Callable[[Results], Sequence[Block]]
     sentence: Callable[[Results], str] | None = None
+    glance: Callable[[Results], Sequence[Block]] | None = None
     code: tuple[str, ...] = ()
 
 

@@ -39,7 +39,7 @@ def blocks(results: Results) -> Sequence[Block]:
         for _, one in sorted(results.items())
     )
     return [
-        Heading("The generated functions"),
+        Heading("Generated functions"),
         Paragraph(
             "Printed from the derived series as functions of gradients, Hessian-vector products and dot "
             "products; this run emitted them again and found the committed files current "

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
+from pathlib import Path
 
+from commute_verify.errors import CommuteError
 from commute_verify.report import Block, Document, Heading, Paragraph, Table, to_html, to_markdown
 from experiments.experiment import Experiment
-from experiments.results import Record
+from experiments.results import AGAIN, Record, load
 
 TITLE = "Which training domain should come later"
 
 
 def document(record: Record, experiments: Sequence[Experiment]) -> Document:
-    """Lay out the report: the sentences of all experiments, their blocks, and where the numbers come from."""
+    """Lay out the report: a sentence and a glance of each experiment, their blocks, and the origins."""
     results = {
         experiment.name: {
             name: entry["result"] for name, entry in record["experiments"][experiment.name].items()
@@ -22,9 +25,8 @@ def document(record: Record, experiments: Sequence[Experiment]) -> Document:
     sentences = [e.sentence(results[e.name]) for e in experiments if e.sentence]
     if record["scale"] != "default":
         sentences.append(f"This is a trial run at {record['scale']} scale: its figures mean little.")
-    blocks: list[Block] = []
-    for experiment in experiments:
-        blocks += experiment.blocks(results[experiment.name])
+    blocks = [block for e in experiments if e.glance for block in e.glance(results[e.name])]
+    blocks += [block for e in experiments for block in e.blocks(results[e.name])]
     return Document(TITLE, Paragraph(" ".join(sentences)), (*blocks, *_origins(record, experiments)))
 
 
@@ -37,12 +39,27 @@ def render(record: Record, experiments: Sequence[Experiment]) -> dict[str, bytes
     return files
 
 
+def render_again(path: Path, experiments: Sequence[Experiment]) -> dict[str, bytes]:
+    """Render the files from results.json; raises CommuteError when it does not fit this program."""
+    record = load(path, experiments)
+    try:
+        return render(record, experiments)
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise CommuteError(f"{path} does not fit this program ({reason}): {AGAIN}") from error
+
+
 def _origins(record: Record, experiments: Sequence[Experiment]) -> list[Block]:
+    alike: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+    for experiment in experiments:
+        for name, entry in record["experiments"][experiment.name].items():
+            alike[experiment.name, entry["origin"], entry["command"]].append(name.replace("_", " "))
     rows = tuple(
-        (f"{experiment.name}: {name.replace('_', ' ')}", entry["origin"], f"`{entry['command']}`")
-        for experiment in experiments
-        for name, entry in record["experiments"][experiment.name].items()
+        (name, ", ".join(parts), origin, f"`{command}`") for (name, origin, command), parts in alike.items()
     )
+    caption = "Recomputed: by the default command, on every run."
+    if any(origin == "committed" for _, origin, _ in alike):
+        caption += " Committed: computed once, elsewhere, and only rendered again."
     return [
         Heading("Where the numbers come from"),
         Paragraph(
@@ -55,10 +72,5 @@ def _origins(record: Record, experiments: Sequence[Experiment]) -> list[Block]:
             "again, byte for byte. `provenance.json` beside it says on which commit, with which versions and "
             "seeds, on what machine and in what time the numbers were computed."
         ),
-        Table(
-            columns=("Part", "Origin", "Command"),
-            rows=rows,
-            caption="Recomputed: by the default command, on every run. Committed: computed once, elsewhere, "
-            "and only rendered again.",
-        ),
+        Table(("Experiment", "Parts", "Origin", "Command"), rows, caption),
     ]

@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from experiments.experiment import Experiment
 from experiments.storage import ROOT, versions
@@ -31,24 +31,39 @@ def provenance(
         "commit": commit,
         "dirty": None if commit is None else bool(_git("status", "--porcelain", "--", ":!reports")),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "device": {"cpu": _cpu(), "cores": os.cpu_count(), "gpu": None},
         "packages": versions(),
-        "platform": platform.platform(),
         "python": platform.python_version(),
         "scale": scale,
         "seconds": {name: round(value, 2) for name, value in seconds.items()},
         "seeds": seeds,
+        **_machine(),
     }
     return (json.dumps(record, sort_keys=True, indent=1) + "\n").encode()
 
 
-def earlier_seconds(path: Path, scale: str) -> dict[str, float]:
-    """Return the wall time of each part in an earlier run at this scale, for the estimate; {} if none."""
+class EarlierRun(NamedTuple):
+    """The seconds that each part took in an earlier run, and whether that was on this machine."""
+
+    seconds: Mapping[str, float]
+    here: bool
+
+
+def earlier_run(path: Path, scale: str) -> EarlierRun:
+    """Read the earlier run at this scale from its provenance.json; no seconds when there is none."""
     try:
         record: dict[str, Any] = json.loads(path.read_bytes())
-        return {str(k): float(v) for k, v in record["seconds"].items()} if record["scale"] == scale else {}
+        seconds = {str(k): float(v) for k, v in record["seconds"].items()}
+        same = {key: record[key] for key in _machine()} == _machine()
+        return EarlierRun(seconds, same) if record["scale"] == scale else EarlierRun({}, here=False)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {}
+        return EarlierRun({}, here=False)
+
+
+def _machine() -> dict[str, Any]:
+    return {
+        "device": {"cpu": _cpu(), "cores": os.cpu_count(), "gpu": None},
+        "platform": platform.platform(),
+    }
 
 
 def _git(*arguments: str) -> str | None:

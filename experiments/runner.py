@@ -4,28 +4,29 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from experiments.experiment import Experiment, Part, plain
+from experiments.provenance import EarlierRun
 from experiments.results import FORMAT, VERSION, Record, command, dump, load_committed
 from experiments.storage import FinishedParts
 
 
 def compute(
-    experiments: Sequence[Experiment], scale: str, kept: FinishedParts, known: Mapping[str, float]
+    experiments: Sequence[Experiment], scale: str, kept: FinishedParts, earlier: EarlierRun
 ) -> tuple[Record, dict[str, float]]:
     """Compute every part that is not kept already; return the record and the seconds that each part took.
 
-    A kept part is used again if its settings and the code are the same. `known` are the seconds that parts
-    took in an earlier run, for the estimate.
+    A kept part is used again if its settings and the code are the same. `earlier` weighs the parts for the
+    progress bar; its time is told only if it ran on this machine.
     """
     from tqdm import tqdm
 
     todo = [(experiment, part) for experiment in experiments for part in experiment.parts(scale)]
-    weights = [known.get(f"{experiment.name}/{part.name}", 1.0) for experiment, part in todo]
+    weights = [earlier.seconds.get(f"{experiment.name}/{part.name}", 1.0) for experiment, part in todo]
     record: Record = {"format": FORMAT, "version": VERSION, "scale": scale, "experiments": {}}
     seconds: dict[str, float] = {}
-    print(_plan(len(todo), known), flush=True)
+    print(_plan(len(todo), earlier), flush=True)
     layout = "{percentage:3.0f}% |{bar}| {elapsed} gone, about {remaining} left  {desc}"
     with tqdm(total=sum(weights), bar_format=layout, disable=None, leave=False) as bar:
         for number, ((experiment, part), weight) in enumerate(zip(todo, weights, strict=True), start=1):
@@ -58,6 +59,6 @@ def _entry(
     return {"origin": part.origin, "command": command(scale), "result": result}, took, how
 
 
-def _plan(parts: int, known: Mapping[str, float]) -> str:
-    plan = f"{parts} parts"
-    return f"{plan}, {sum(known.values()):.0f} s the last time" if known else plan
+def _plan(parts: int, earlier: EarlierRun) -> str:
+    known = earlier.here and earlier.seconds
+    return f"{parts} parts" + (f", {sum(known.values()):.0f} s the last time" if known else "")

@@ -38,15 +38,19 @@ def write(path: Path, content: bytes) -> None:
 def publish(out: Path, files: Mapping[str, bytes]) -> None:
     """Write all files under `out`; nothing is replaced until every one of them is on the disk."""
     staged = out / ".work" / "staged"
-    for name, content in files.items():
-        write(staged / name, content)
-    for name in files:
-        try:
-            (out / name).parent.mkdir(exist_ok=True)
-            os.replace(staged / name, out / name)
-        except OSError as error:
-            raise _unwritable(out / name, error) from error
-    shutil.rmtree(staged)
+    try:
+        for name, content in files.items():
+            write(staged / name, content)
+        for name in files:
+            try:
+                (out / name).parent.mkdir(exist_ok=True)
+                os.replace(staged / name, out / name)
+            except OSError as error:
+                raise _unwritable(out / name, error) from error
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+        with suppress(OSError):
+            staged.parent.rmdir()
 
 
 def _unwritable(path: Path, error: OSError) -> CommuteError:

@@ -27,7 +27,9 @@ EPS64, EPS32 = 2.0**-52, 2.0**-23
 SYMBOLIC = {
     "en": sp.exp(-x * y) / 3 + sp.sqrt(1 + x**2) * sp.sin(y),
     "ru": sp.log(1 + y**2) * x - 1 / (2 + sp.cos(x)) + sp.atan(x - y) ** 3,
-    "code": sp.tanh(x * y - 2) * sp.cosh(y) + sp.Rational(2, 7) * x**4 - sp.pi * y ** sp.Rational(5, 2),
+    "code": sp.tanh(x * y - 2) * sp.cosh(y)
+    + sp.Rational(2, 7) * x**4
+    - sp.pi * (1 + y**2) ** sp.Rational(5, 4),
 }
 TARGET_LOSS = sp.sinh(x / y) + sp.tan(x / 4) * 2**y - sp.Float("0.1") * x * y**2
 
@@ -41,7 +43,9 @@ def ru(t):
 
 
 def code(t):
-    return torch.tanh(t[0] * t[1] - 2) * torch.cosh(t[1]) + 2 * t[0] ** 4 / 7 - math.pi * t[1] ** 2.5
+    return (
+        torch.tanh(t[0] * t[1] - 2) * torch.cosh(t[1]) + 2 * t[0] ** 4 / 7 - math.pi * (1 + t[1] ** 2) ** 1.25
+    )
 
 
 def target_loss(t):
@@ -355,6 +359,19 @@ f = sp.Function("f")
     [
         (sp.Abs(x), "Abs in Abs(x)"),
         (sp.sqrt((x - 1) ** 2), "Abs in Abs(x - 1)"),
+        (sp.sqrt(x**2 - 2 * x + 1), "Abs in sqrt(x**2 - 2*x + 1) = Abs(x - 1)"),
+        (sp.sqrt(x**2 - 2.0 * x + 1), "Abs in sqrt(x**2 - 2.0*x + 1) = "),
+        (sp.exp(y * sp.sqrt(x**2 + 2 * x * y + y**2)), " = Abs(x + y)"),
+        (1 / sp.sqrt(sp.sin(x) ** 2 + 2 * sp.sin(x) + 1), " = 1/Abs(sin(x) + 1)"),
+        (sp.exp(sp.log(x**2 - 2 * x + 1) / 2), " = Abs(x - 1)"),
+        (x ** sp.Rational(1, 3), "Pow in x**(1/3), not smooth where x vanishes"),
+        (sp.sqrt(x**2 + y**2), "Pow in sqrt(x**2 + y**2), not smooth where x**2 + y**2 vanishes"),
+        (sp.sqrt(x), "Pow in sqrt(x)"),
+        (x**0.5, "Pow in x**0.5"),
+        (x**sp.pi, "Pow in x**pi"),
+        (sp.sqrt(x - 1) ** 3, "Pow in (x - 1)**(3/2)"),
+        (1 / sp.sqrt(x**2 + y**2), "Pow in 1/sqrt(x**2 + y**2)"),
+        (sp.sqrt(2 + x), "Pow in sqrt(x + 2)"),
         (x + sp.Max(x, y), "Max in"),
         (sp.Min(x, y), "Min in"),
         (sp.Piecewise((x, x < 0), (y, True)), "Piecewise in"),
@@ -403,6 +420,30 @@ def test_a_loss_or_target_that_cannot_be_printed_is_refused_by_name(loss, named)
         with pytest.raises(CommuteError, match="the target") as refusal:
             coordinate_functions({"fine": x * y}, [x, y], loss)
         assert named in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        sp.sqrt(1 + x**2 + y**2),
+        sp.sqrt(1 + (x - y) ** 2),
+        (x**2 * y**2 + 2 * x * y + 1 + x**2) ** 2,
+        sp.sqrt(x**4 + 2 * x**2 + 1),
+        sp.sqrt(sp.exp(x * y) + y**2),
+        (2 + sp.tanh(x) ** 2) ** sp.Rational(-3, 2),
+        sp.sqrt(2) * x,
+        x**2.0 + y**-1,
+        sp.log(x),
+    ],
+)
+def test_powers_of_a_base_that_is_seen_to_be_positive_and_whole_powers_are_accepted(loss):
+    assert coordinate_functions({"fine": loss}, [x, y]).names == ("fine",)
+
+
+def test_a_fractional_power_of_a_positive_symbol_is_taken_at_its_word():
+    p = sp.Symbol("p", positive=True)
+    functions = coordinate_functions({"root": sp.sqrt(p)}, [p])
+    assert functions.gradient("root", np.array([4.0])).tolist() == [0.25]  # exact
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from commute_verify.report import Figure, Table
 from experiments.quadratic import PARTS, Settings, predictions, table1
 from experiments.quadratic.many_domains import cells as many_cells
 from experiments.quadratic.many_domains import random_schedule
-from experiments.quadratic.page import blocks, sentence
+from experiments.quadratic.page import blocks, glance, sentence
 from experiments.quadratic.plane import LOSSES
 from experiments.quadratic.problems import Stream, chunks, fixed, sample
 from experiments.quadratic.statistics import share_of
@@ -238,12 +238,13 @@ def test_the_page_is_a_pure_function_of_the_results_and_shows_the_published_tabl
     assert shown == blocks(results)
     names = [block.name for block in shown if isinstance(block, Figure)]
     assert names == ["table-1", "quadratic-paths", "quadratic-losses", "many-domains"]
-    glance, both_readings = [block for block in shown if isinstance(block, Table)][:2]
+    _, at_a_glance = glance(results)
+    both_readings = next(block for block in shown if isinstance(block, Table))
     table = published()["table1"]
     for at, row in enumerate(table["rows"]):
         for column in range(3):
             expected = f"{row['median'][column]:.3f} ± {row['range'][column]:.3f}"
-            cells = glance.rows[at][1 + 2 * column], both_readings.rows[3 * at + column][2]
+            cells = at_a_glance.rows[at][1 + 2 * column], both_readings.rows[3 * at + column][2]
             assert [cell.replace("\u00a0", " ") for cell in cells] == [expected, expected]
     assert "signs are wrong" in sentence(results)
 

@@ -221,23 +221,100 @@ def test_the_excess_keeps_the_digits_that_a_difference_of_losses_loses(three_dom
 
 
 @pytest.mark.parametrize(
-    ("hessian", "gradient", "message"),
+    ("hessian", "gradient", "time", "message"),
     [
-        (np.ones((2, 3)), np.ones(3), "expected"),
-        (np.array([[1.0, 2.0], [0.0, 1.0]]), np.ones(2), "not symmetric"),
-        (np.array([[np.nan]]), np.ones(1), "not finite"),
-        (np.eye(2), np.ones(3), "gradient of shape"),
-        (np.eye(2), np.float64(1.0), "gradient of shape"),
-        (np.array([[-800.0]]), np.ones(1), "overflows"),
+        (np.ones((2, 3)), np.ones(3), 1.0, r"hessian of shape \(2, 3\): expected"),
+        (1.0, np.ones(1), 1.0, r"hessian of shape \(\): expected"),
+        ([[1.0, 0.0], [0.0]], np.ones(2), 1.0, "ragged hessian"),
+        ([[1j]], np.ones(1), 1.0, "hessian of dtype complex128: expected real numbers"),
+        (np.array([[1.0, 2.0], [0.0, 1.0]]), np.ones(2), 1.0, "hessian not symmetric"),
+        (np.array([[np.nan]]), np.ones(1), 1.0, "hessian not finite"),
+        (np.eye(2), np.ones(3), 1.0, r"gradient of shape \(3,\) for 2 parameters"),
+        (np.eye(2), np.float64(1.0), 1.0, "gradient of shape"),
+        (np.eye(2), [np.nan, 1.0], 1.0, "gradient not finite"),
+        (np.eye(2), np.ones(2), np.nan, "time not finite"),
+        (np.eye(2), np.ones(2), "1", "time of dtype"),
+        (np.eye(2), np.ones((3, 2)), np.ones(2), "'gradient': .3,., 'time': .2,.. do not broadcast"),
+        (np.array([[-800.0]]), np.ones(1), 1.0, "the flow overflows"),
+        (np.eye(1) * 100, np.ones(1), 1e308, "the flow overflows"),
+        (np.zeros((1, 1)), [1e308], 10.0, "the flow overflows"),
     ],
 )
-def test_bad_input_is_refused_with_one_clear_error(hessian, gradient, message):
+def test_bad_input_is_refused_with_one_clear_error(hessian, gradient, time, message):
     with pytest.raises(CommuteError, match=message):
-        affine_flow(hessian, gradient, 1.0)
+        affine_flow(hessian, gradient, time)
 
 
-def test_shapes_that_do_not_fit_are_refused_when_the_object_is_built():
-    with pytest.raises(CommuteError, match="do not fit"):
-        Quadratics(np.zeros((2, 3, 3)), np.zeros((2, 4)))
-    with pytest.raises(CommuteError, match="do not fit"):
-        Spectrum(np.zeros(3), np.zeros((4, 4)))
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: Quadratics(np.zeros((2, 3, 3)), np.zeros((2, 4))), "do not fit"),
+        (lambda: Quadratics(np.zeros((3, 3)), np.zeros(3)), "do not fit"),
+        (lambda: Quadratics(None, np.zeros((1, 1))), "hessians of dtype object"),
+        (lambda: Quadratics([[[1.0]]], [[np.inf]]), "centers not finite"),
+        (lambda: Quadratics([[[1.0, 2.0], [0.0, 1.0]]], [[0.0, 0.0]]), "hessians not symmetric"),
+        (lambda: Spectrum(np.zeros(3), np.zeros((4, 4))), "do not fit"),
+        (lambda: Spectrum(1.0, [[1.0]]), "do not fit"),
+        (lambda: Spectrum([np.nan], [[1.0]]), "values not finite"),
+    ],
+)
+def test_shapes_that_do_not_fit_are_refused_when_the_object_is_built(build, message):
+    with pytest.raises(CommuteError, match=message):
+        build()
+
+
+LISTS = Quadratics([[[1, 0], [0, 2]], [[3, 1], [1, 3]]], [[0, 0], [1, 1]])
+ONE, POINT = [[1.0, 0.0]], [1.0, 2.0]
+
+
+def test_lists_are_arrays():
+    arrays = Quadratics(LISTS.hessians.copy(), LISTS.centers.copy())
+    same = arrays.flow(np.array(ONE), np.array([1.0]), np.array(POINT))
+    assert np.array_equal(LISTS.flow(ONE, [1.0], POINT), same)  # exact
+    assert LISTS.hessians.dtype == LISTS.centers.dtype == np.float64
+
+
+@pytest.mark.parametrize(
+    ("weights", "durations", "theta", "message"),
+    [
+        (
+            ONE,
+            [1.0, 5.0],
+            POINT,
+            r"weights of shape \(1, 2\) and durations of shape \(2,\) are not of the same",
+        ),
+        (ONE * 2, [1.0], POINT, r"durations of shape \(1,\) are not of the same stages"),
+        (ONE, 1.0, POINT, "not of the same stages"),
+        (ONE[0], [1.0], POINT, "not of the same stages"),
+        ([[1.0, 0.0, 0.0]], [1.0], POINT, r"weights of shape \(1, 3\) for 2 domains"),
+        ([[1.0]], [1.0], POINT, r"weights of shape \(1, 1\) for 2 domains"),
+        (ONE, [1.0], [1.0], r"theta of shape \(1,\) for 2 parameters"),
+        (ONE, [1.0], 1.0, r"theta of shape \(\) for 2 parameters"),
+        (ONE, [1.0], [1.0, 2.0, 3.0], r"theta of shape \(3,\) for 2 parameters"),
+        ([[np.nan, 1.0]], [1.0], POINT, "weights not finite"),
+        ([[1.0, 0.0], [1.0]], [1.0, 1.0], POINT, "ragged weights"),
+        (ONE, [np.inf], POINT, "durations not finite"),
+        (ONE, [1.0], [np.nan, 1.0], "theta not finite"),
+        (None, [1.0], POINT, "weights of dtype object"),
+        ([ONE] * 2, [[1.0]] * 3, POINT, "'weights': .2,., 'durations': .3,., .* do not broadcast"),
+    ],
+)
+def test_a_flow_whose_stages_domains_or_parameters_do_not_fit_is_refused(weights, durations, theta, message):
+    with pytest.raises(CommuteError, match=message):
+        LISTS.flow(weights, durations, theta)
+
+
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        (lambda: LISTS.losses([1.0]), "theta of shape"),
+        (lambda: LISTS.gradients([np.nan, 1.0]), "theta not finite"),
+        (lambda: LISTS.excess(POINT, [1.0]), "displacement of shape"),
+        (lambda: LISTS.excess(np.ones((2, 2)), np.ones((3, 2))), "do not broadcast"),
+        (lambda: LISTS.mixture([1.0], POINT), r"weights of shape \(1,\) for 2 domains"),
+        (lambda: LISTS.mixture(np.ones((2, 2)), np.ones((3, 2))), "do not broadcast"),
+    ],
+)
+def test_every_method_refuses_points_and_weights_that_do_not_fit(ask, message):
+    with pytest.raises(CommuteError, match=message):
+        ask()

@@ -19,7 +19,19 @@ MAY_IMPORT = {
     "kernels/__init__.py": set(),
     "kernels/numpy_kernels.py": {"numpy"},
     "kernels/torch_kernels.py": {"torch"},
-    "schedules.py": {"numpy", "commute_verify.errors"},
+    "schedules.py": {"numpy", "commute_verify._schedule_input", "commute_verify.errors"},
+    "_schedule_input.py": {"numpy", "commute_verify.errors"},
+    "criterion": {
+        "numpy",
+        "scipy",
+        "torch",
+        "tqdm",
+        "commute_verify.criterion",
+        "commute_verify.kernels.numpy_kernels",
+        "commute_verify.kernels.torch_kernels",
+        "commute_verify.schedules",
+        "commute_verify.errors",
+    },
     "flows": {
         "numpy",
         "scipy",
@@ -69,6 +81,35 @@ def test_a_room_imports_only_what_it_may(room):
     assert {name: modules for name, modules in found.items() if modules} == {}
 
 
+def at_import(source):
+    """The modules that importing a source file loads by its own lines, those for type checkers left out."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        typing_only = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        if typing_only or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            node.body = [ast.Pass()]
+    return set(imported(ast.unparse(ast.fix_missing_locations(tree)), "commute_verify.criterion"))
+
+
+def test_training_code_pays_for_scipy_and_the_progress_bar_only_when_it_uses_them():
+    for path in sources("criterion"):
+        heavy = {
+            module for module in at_import(path.read_text()) if module.split(".")[0] in {"scipy", "tqdm"}
+        }
+        assert heavy == set(), path.name
+
+
+def test_an_import_that_is_not_lazy_is_seen():
+    assert "scipy" in at_import("import scipy")
+    assert "scipy.special.stdtr" in at_import("class A:\n    from scipy.special import stdtr")
+    assert at_import("def f():\n    import scipy\nclass A:\n    def g(self):\n        import scipy") == set()
+
+
+def test_importing_the_criterion_loads_nothing_that_torch_does_not_load():
+    heavy = ("matplotlib", "transformers", "scipy", "sympy", "tqdm")
+    assert loaded_by("import commute_verify.criterion", heavy) <= loaded_by("import torch, numpy", heavy)
+
+
 def test_the_package_imports_nothing_that_is_built_on_it():
     found = {
         str(path.relative_to(ROOT)): module
@@ -96,8 +137,14 @@ def test_the_package_imports_nothing_that_is_built_on_it():
         ("kernels/torch_kernels.py", "import numpy"),
         ("kernels/torch_kernels.py", "from commute_verify.codegen import emit"),
         ("schedules.py", "import torch"),
+        ("_schedule_input.py", "from commute_verify.schedules import WeightSchedule"),
         ("flows", "from commute_verify.symbolic.trees import tree"),
         ("flows", "import commute_verify.kernels.numpy_kernels"),
+        ("criterion", "import sympy"),
+        ("criterion", "def f():\n    import matplotlib.pyplot"),
+        ("criterion", "from transformers import Trainer"),
+        ("criterion", "from commute_verify.flows import steps"),
+        ("criterion", "from commute_verify.report import plot_effect"),
         ("data", "import experiments"),
     ],
 )
@@ -175,6 +222,8 @@ def test_the_import_contracts_are_kept(copy_of_the_package):
         ("kernels/torch_kernels.py", "from commute_verify.errors import CommuteError"),
         ("schedules.py", "import experiments.quadratic"),
         ("flows/affine.py", "from commute_verify.symbolic import trees"),
+        ("criterion/effect.py", "import transformers"),
+        ("criterion/hvp.py", "from commute_verify.flows import steps"),
     ],
 )
 def test_the_import_contracts_reject_a_planted_import(copy_of_the_package, module, planted):

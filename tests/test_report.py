@@ -26,6 +26,7 @@ from commute_verify.report import (
     to_html,
     to_markdown,
 )
+from commute_verify.report.claims_html import SHOWN
 from commute_verify.report.figures import BLUE, INK, style, svg
 from commute_verify.report.inline import pieces
 from commute_verify.report.mathml import mathml as draw
@@ -204,8 +205,22 @@ def test_markdown_holds_the_same_words_as_data():
     text = to_markdown(sample())
     assert "![a rising curve](figures/first.svg)" in text
     assert "```math\n[g_1, g_2] = H_2 g_1 - H_1 g_2\n```" in text
-    assert "| t | published: $a\\vert b$ |" in text
-    assert "**corrected** (corrected). ½ should be $1$" in text
+    assert "| t | published: $`a\\vert b`$ |" in text
+    assert "**corrected** (corrected). ½ should be $`1`$" in text
+
+
+def survives_markdown(shown: str, latex: str) -> bool:
+    """Whether a formula stands in a code span, whose content Markdown leaves alone, or has no marks in it."""
+    return f"`{latex}`" in shown or not re.search(r"\\[!-/:-@\[-`{-~]|[*<]|_.*_", latex)
+
+
+@pytest.mark.parametrize("latex", [r"\{1, 2\}", r"a \, b", r"a_1 + b_2", "i < j", "a * b * c"])
+def test_marks_within_a_formula_are_not_read_as_markdown(latex):
+    statement = f"so ${latex}$ here"
+    shown = to_markdown(Document("t", Paragraph(""), (Claims((claim("a", "false", statement),)),)))
+    assert shown.count(f"$`{latex}`$") == 4
+    assert survives_markdown(shown, latex)
+    assert not survives_markdown(shown.replace("`", ""), latex)  # planted: bare dollars
 
 
 @given(st.text())
@@ -308,10 +323,51 @@ def test_every_claim_has_an_anchor_a_badge_in_words_and_a_filter():
     page = to_html(sample())
     reader = read(page)
     for verdict in ("holds", "corrected", "false", "undetermined"):
-        assert ("tr", "id", f"claim-{verdict}") in reader.attributes
+        assert ("details", "id", f"claim-{verdict}") in reader.attributes
         assert ("input", "id", f"show-{verdict}") in reader.attributes
         assert page.count(f'class="badge {verdict}"') == 1
         assert f"#show-{verdict}:checked" in page
+
+
+def collapsed(page: str) -> list[str]:
+    """The text of each claim's closed row."""
+    return [read(row).text for row in re.findall(r"<summary>.*?</summary>", page, re.S)]
+
+
+def test_a_closed_row_is_verdict_id_and_statement_and_the_rest_waits_inside():
+    shown = Claim("eq8", "Corollary", "the factor is $x$", "corrected", "it is 1", "derived", r"\frac12")
+    page = to_html(Document("t", Paragraph(""), (Claims((shown,)),)))
+    assert collapsed(page) == ["✎ corrected eq8 the factor is x"]
+    assert "<summary>" in page
+    assert "<math>" in page.partition("</summary>")[0]
+    inside = read(page.partition("</summary>")[2]).text
+    for words in ("Corollary", "Instead: it is 1", "As printed:", "derived"):
+        assert words in inside
+    planted = page.replace("</summary>", "<span>Instead: it is 1</span></summary>")
+    assert collapsed(planted) != collapsed(page)
+
+
+def test_a_narrow_page_folds_all_but_the_first_claims_and_says_how_many_there_are():
+    page = to_html(Document("t", Paragraph(""), (Claims(tuple(claim(f"c{n}") for n in range(7))),)))
+    assert '<label for="every-claim" class="fold"><span>all 7 claims</span>' in page
+    assert f".claim:nth-child(n + {SHOWN + 1})" in page
+    few = to_html(Document("t", Paragraph(""), (Claims(tuple(claim(f"c{n}") for n in range(SHOWN))),)))
+    assert 'id="every-claim"' not in few
+
+
+@pytest.mark.parametrize("character", ["\x00", "\x08", "\x1b", "\x7f", "\x9b", "\ud800", "\uffff"])
+@pytest.mark.parametrize("render", [to_html, to_markdown])
+def test_a_control_character_is_refused_wherever_it_stands(character, render):
+    text = f"a{character}b"
+    for document in (
+        Document(text, Paragraph(""), ()),
+        Document("t", Paragraph(text), ()),
+        Document("t", Paragraph(""), (Claims((Claim(text, "b", "c", "holds"),)),)),
+        Document("t", Paragraph(""), (Figure("f", SVG, "c", text),)),
+    ):
+        with pytest.raises(CommuteError, match="control character"):
+            render(document)
+    render(Document("t\t\n", Paragraph("θ 𝜽"), ()))
 
 
 def test_null_fields_of_a_claim_count_as_empty():
@@ -332,6 +388,11 @@ def test_null_fields_of_a_claim_count_as_empty():
         (lambda: Figure("a", "<p/>", "c", "alt"), "expected <svg>"),
         (lambda: claim("a", "maybe"), "'maybe' is none of"),
         (lambda: Claims((claim("a"), claim("a"))), "come twice: a"),
+        (
+            lambda: Claims.of([{"id": "a", "source": "b", "statement": 0, "verdict": "holds"}]),
+            "statement is 0",
+        ),
+        (lambda: Claim("a", "b", "c", "holds", latex=["x"]), "latex is ['x'], expected text"),
         (lambda: Document("t", Paragraph(""), (Figure("a", SVG, "c", "d"),) * 2), "come twice: a"),
     ],
 )

@@ -6,17 +6,18 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from commute_verify.errors import CommuteError
-from commute_verify.report import Heading, Paragraph
+from commute_verify.report import Heading, Paragraph, Table
 from experiments import __main__ as command
 from experiments import storage
 from experiments.experiment import Experiment, Part, each, plain
-from experiments.page import render
-from experiments.provenance import earlier_seconds, provenance
+from experiments.page import document, render
+from experiments.provenance import EarlierRun, earlier_run, provenance
 from experiments.results import FORMAT, VERSION, dump, load
 from experiments.storage import FinishedParts, code_version, write
 
@@ -200,9 +201,21 @@ def test_provenance_says_where_the_numbers_come_from(tmp_path):
     assert found["seconds"].keys() == {"fake/z", "fake/y", "fake/x"}
     assert found["argv"][:3] == ["python", "-m", "experiments"]
     assert {"commit", "dirty", "packages", "python", "device", "date"} <= found.keys()
-    assert earlier_seconds(tmp_path / "provenance.json", "default") == found["seconds"]
-    assert earlier_seconds(tmp_path / "provenance.json", "smoke") == {}
-    assert earlier_seconds(tmp_path / "nothing.json", "default") == {}
+    assert earlier_run(tmp_path / "provenance.json", "default") == EarlierRun(found["seconds"], here=True)
+    assert earlier_run(tmp_path / "provenance.json", "smoke") == EarlierRun({}, here=False)
+    assert earlier_run(tmp_path / "nothing.json", "default") == EarlierRun({}, here=False)
+
+
+def test_the_time_of_an_earlier_run_is_told_only_on_the_machine_that_took_it(tmp_path, capsys):
+    run(tmp_path, three())
+    assert "the last time" not in capsys.readouterr().out
+    run(tmp_path, three())
+    assert "3 parts, 0 s the last time" in capsys.readouterr().out
+    path = tmp_path / "provenance.json"
+    for other in ({"platform": "elsewhere"}, {"device": {"cpu": "another", "cores": 2, "gpu": None}}):
+        path.write_text(json.dumps(json.loads(path.read_bytes()) | other))
+        run(tmp_path, three())
+        assert "the last time" not in capsys.readouterr().out
 
 
 def test_outside_a_repository_the_commit_is_null(tmp_path, monkeypatch):
@@ -236,6 +249,15 @@ def full_disk(allowed: int) -> Callable[[int], None]:
 
 def is_intact(out: Path, before: dict[str, bytes]) -> bool:
     return {name: content for name, content in files(out).items() if ".work" not in name} == before
+
+
+def test_rendering_again_leaves_no_folder_of_its_own(tmp_path, monkeypatch):
+    run(tmp_path, three())
+    run(tmp_path, three(), "--render-only")
+    assert not (tmp_path / ".work").exists()
+    monkeypatch.setattr("os.fsync", full_disk(1))
+    assert run(tmp_path, three(), "--render-only") == 2
+    assert not (tmp_path / ".work").exists()
 
 
 @pytest.mark.parametrize("allowed", [0, 1, 3, 4, 5, 6, 7])
@@ -340,6 +362,92 @@ def test_results_that_are_not_right_give_one_line_and_change_nothing(tmp_path, c
     assert files(tmp_path) == before
 
 
+def test_a_page_that_cannot_be_made_of_the_results_names_the_file_and_the_cure(tmp_path, capsys):
+    run(tmp_path, three())
+    before = files(tmp_path)
+    lost = [Experiment("fake", three()[0].parts, lambda results: [Paragraph(results["z"]["c"])])]
+    capsys.readouterr()
+    assert run(tmp_path, lost, "--render-only") == 2
+    assert capsys.readouterr().err == (
+        f"experiments: {tmp_path}/results.json does not fit this program (KeyError: 'c'): "
+        "run `python -m experiments` to compute it\n"
+    )
+    assert files(tmp_path) == before
+    with pytest.raises(KeyError):
+        run(tmp_path, lost)  # while computing, a page that fails is a fault of the program
+
+
+def claims_of(record: dict) -> list[dict]:
+    return record["experiments"]["proofs"]["one"]["result"]
+
+
+def cells_of(record: dict) -> list[dict]:
+    return record["experiments"]["quadratic"]["table1_fresh"]["result"]["cells"]
+
+
+DAMAGE = {
+    "no cells": lambda r: cells_of(r).clear(),
+    "a cell without its median": lambda r: cells_of(r)[0].pop("median"),
+    "words for a median": lambda r: cells_of(r)[0].update(median="big"),
+    "a part that is null": lambda r: r["experiments"]["quadratic"].update(figure1=None),
+    "a result that is null": lambda r: r["experiments"]["quadratic"]["figure1"].update(result=None),
+    "parts in a list": lambda r: r["experiments"].update(quadratic=[]),
+    "an origin in a list": lambda r: r["experiments"]["quadratic"]["figure1"].update(origin=[]),
+    "no claims": lambda r: claims_of(r).clear(),
+    "a string for claims": lambda r: r["experiments"]["proofs"]["one"].update(result="claims"),
+    "a number for a statement": lambda r: claims_of(r)[0].update(statement=0),
+    "a field too many": lambda r: claims_of(r)[0].update(note="x"),
+    "a field too few": lambda r: claims_of(r)[0].pop("source"),
+    "a verdict of its own": lambda r: claims_of(r)[0].update(verdict="maybe"),
+    "a claim twice": lambda r: claims_of(r).append(claims_of(r)[0]),
+    "a control character": lambda r: claims_of(r)[0].update(reason="a\x00b"),
+    "half a character": lambda r: claims_of(r)[0].update(reason="a\ud800b"),
+    "not a number": lambda r: cells_of(r)[0].update(median=float("nan")),
+}
+
+
+@pytest.fixture(scope="module")
+def real() -> tuple[list[Experiment], dict]:
+    """The quadratic experiment at smoke scale beside one file of claims, and their record."""
+    proofs, quadratic, _ = command.EXPERIMENTS
+    records = [
+        {"id": "eq7", "source": "§3", "statement": "a", "verdict": "corrected", "correction": "b"},
+        {"id": "k", "source": "extension: cost", "statement": "a", "verdict": "holds", "correction": None},
+    ]
+    chosen = [replace(proofs, parts=lambda scale: [Part("one", lambda: records)]), quadratic]
+    entries = {
+        e.name: {
+            p.name: {"origin": "recomputed", "command": "c", "result": p.run()} for p in e.parts("smoke")
+        }
+        for e in chosen
+    }
+    return chosen, {"format": FORMAT, "version": VERSION, "scale": "smoke", "experiments": entries}
+
+
+@pytest.mark.parametrize("name", [None, *DAMAGE])
+def test_damaged_results_that_can_be_read_give_one_line_and_nothing_is_written(tmp_path, capsys, real, name):
+    experiments, record = real
+    record = json.loads(dump(record))
+    if name:
+        DAMAGE[name](record)
+    (tmp_path / "results.json").write_text(json.dumps(record))
+    before = files(tmp_path)
+    assert run(tmp_path, experiments, "--render-only") == (2 if name else 0)
+    error = capsys.readouterr().err
+    if name:
+        assert error.startswith("experiments: ")
+        assert "run `python -m experiments`" in error
+        assert error.count("\n") == 1
+        assert files(tmp_path) == before
+        assert not (tmp_path / ".work").exists()
+
+
+def test_results_nested_without_end_are_refused(tmp_path, capsys):
+    (tmp_path / "results.json").write_text("[" * 100_000)
+    assert run(tmp_path, three(), "--render-only") == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
 def test_results_cut_anywhere_are_never_read_as_whole(tmp_path):
     run(tmp_path, three())
     path = tmp_path / "results.json"
@@ -376,6 +484,33 @@ def test_a_committed_part_is_rendered_not_run_and_the_page_says_so(tmp_path):
     text = (tmp_path / "out/report.md").read_text()
     assert "heavy: 42" in text
     assert "| committed | <code>python -m heavy</code> |" in text
+    assert "Committed: computed once" in text
+
+
+def origins(experiments: list[Experiment]) -> Table:
+    parts = {
+        part.name: {"origin": "recomputed", "command": "python -m experiments", "result": 1}
+        for part in experiments[0].parts("default")
+    }
+    record = {"format": FORMAT, "version": VERSION, "scale": "default", "experiments": {"fake": parts}}
+    (table,) = [block for block in document(record, experiments).blocks if isinstance(block, Table)]
+    return table
+
+
+def test_parts_of_one_origin_share_a_row_and_committed_is_explained_only_where_there_is_one(tmp_path):
+    table = origins(three())
+    assert table.rows == (("fake", "z, y, x", "recomputed", "`python -m experiments`"),)
+    assert "ommitted" not in table.caption
+
+
+def test_glances_stand_before_the_blocks_of_every_experiment():
+    first = replace(three()[0], glance=lambda results: [Heading("Glance 1")])
+    second = replace(first, name="other", glance=lambda results: [Heading("Glance 2")])
+    entries = {name: {"origin": "o", "command": "c", "result": 1} for name in ("z", "y", "x")}
+    record = {"scale": "default", "experiments": {"fake": entries, "other": entries}}
+    shown = document(record, [first, second]).blocks
+    titles = [block.text for block in shown if isinstance(block, Heading)]
+    assert titles == ["Glance 1", "Glance 2", "Values", "Values", "Where the numbers come from"]
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b'{"format": "x"}'])
@@ -415,6 +550,18 @@ def test_a_missing_extra_is_named_with_its_cure(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(command, "find_spec", lambda name: None if name == "latex2mathml" else object())
     assert run(tmp_path, three()) == 2
     assert "latex2mathml not installed: pip install 'commute_verify[report]'" in capsys.readouterr().err
+
+
+def test_without_threadpoolctl_the_command_starts_and_says_what_to_install(tmp_path):
+    code = (
+        "import sys; sys.modules['threadpoolctl'] = None; from experiments.__main__ import main; "
+        f"sys.exit(main(['--out', {str(tmp_path)!r}]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (
+        2,
+        "experiments: threadpoolctl not installed: pip install 'commute_verify[report]'\n",
+    )
 
 
 @pytest.mark.slow

@@ -214,7 +214,7 @@ def test_lower_depths_are_the_first_levels_of_the_signature(schedule):
         assert all(np.array_equal(a, b) for a, b in zip(levels, full, strict=False))  # exact
 
 
-@pytest.mark.parametrize("depth", [0, 4, -1, 1.5])
+@pytest.mark.parametrize("depth", [0, 4, -1, 1.5, 2.0, True, None, "2"])
 def test_a_depth_outside_one_to_three_is_refused(depth):
     with pytest.raises(CommuteError, match="give 1, 2 or 3"):
         SWAP.signature(depth)
@@ -366,7 +366,7 @@ def test_json_cut_short_anywhere_is_refused():
         ({"durations": 1.0}, "durations are 1.0: expected a list"),
         ({"durations": ["1", "1"]}, "expected a list of numbers"),
         ({"durations": [True, 1.0]}, "expected a list of numbers"),
-        ({"durations": [10**400, 1.0]}, "give real numbers"),
+        ({"durations": [10**400, 1.0]}, "float64 cannot hold durations: give real numbers"),
         ({"durations": [math.nan, 1.0]}, "stage 0 has duration nan"),
         ({"durations": [1.0]}, "do not fit"),
         ({"weights": {}}, "expected a list of lists"),
@@ -411,7 +411,13 @@ def test_text_that_is_no_schedule_is_refused(text):
         (lambda: WeightSchedule.constant({"a": math.inf, "b": 1.0}, 1.0), "give finite weights"),
         (lambda: WeightSchedule.constant({"a": "1", "b": 0}, 1.0), "give real numbers"),
         (lambda: WeightSchedule.constant({"a": 1j, "b": 0}, 1.0), "give real numbers"),
-        (lambda: WeightSchedule.constant({}, 1.0), "give at least one"),
+        (
+            lambda: WeightSchedule.constant({"a": True, "b": 0.0}, 1.0),
+            "weights of stage 0 are .* real numbers",
+        ),
+        (lambda: WeightSchedule.constant({"a": 1.0}, None), "durations are .* give real numbers"),
+        (lambda: WeightSchedule.constant(None, 1.0), "weights of stage 0 are None: give a mapping"),
+        (lambda: WeightSchedule.constant({}, 1.0), "no domains: give at least one"),
         (lambda: WeightSchedule.constant({"": 1.0}, 1.0), "non-empty strings"),
         (
             lambda: WeightSchedule.constant({"a": 1.0}, 0.0),
@@ -421,6 +427,13 @@ def test_text_that_is_no_schedule_is_refused(text):
         (lambda: WeightSchedule.constant({"a": 1.0}, math.nan), "duration nan"),
         (lambda: WeightSchedule.constant({"a": 1.0}, math.inf), "duration inf"),
         (lambda: WeightSchedule.piecewise([]), "no stages"),
+        (lambda: WeightSchedule.piecewise(None), "no stages in None"),
+        (lambda: WeightSchedule.piecewise([1.0]), r"stage 0 is 1.0: give \(duration, weights\)"),
+        (lambda: WeightSchedule.piecewise([(1.0,)]), r"stage 0 is \(1.0,\): give \(duration, weights\)"),
+        (
+            lambda: WeightSchedule.piecewise([(1.0, {"a": 1.0}), (1.0, None)]),
+            "weights of stage 1 are None: give a mapping",
+        ),
         (
             lambda: WeightSchedule.piecewise([(1, {"a": 1}), (1, {"b": 1})]),
             r"stage 1 names unknown domains \['b'\]",
@@ -430,7 +443,10 @@ def test_text_that_is_no_schedule_is_refused(text):
             r"stage 1 leaves out \['b'\]",
         ),
         (lambda: WeightSchedule.piecewise([(1, {"a": 1}), (0, {"a": 1})]), "stage 1 has duration 0"),
-        (lambda: WeightSchedule.blocks({}), "give at least one"),
+        (lambda: WeightSchedule.blocks({}), "no domains: give at least one"),
+        (lambda: WeightSchedule.blocks(None), "totals are None: give a mapping"),
+        (lambda: WeightSchedule.blocks({"a": None}), "totals are .* give real numbers"),
+        (lambda: WeightSchedule.blocks({"a": 10**400}), "float64 cannot hold totals"),
         (lambda: WeightSchedule.blocks({"a": 1.0, "b": 0.0}), "stage 1 has duration 0"),
         (lambda: tilt_of(first="x"), r"unknown domains \['x'\]"),
         (lambda: tilt_of(second="x"), r"unknown domains \['x'\]"),
@@ -438,6 +454,15 @@ def test_text_that_is_no_schedule_is_refused(text):
         (lambda: tilt_of(delta=0.3), r"leaves the simplex: give \|delta\| ≤ 0.25"),
         (lambda: tilt_of(delta=-0.3), "leaves the simplex"),
         (lambda: tilt_of(delta=math.nan), "leaves the simplex"),
+        (lambda: tilt_of(delta="0.1"), "delta is '0.1': give a real number"),
+        (lambda: tilt_of(delta=None), "delta is None: give a real number"),
+        (lambda: tilt_of(delta=10**400), "float64 cannot hold delta"),
+        (lambda: tilt_of(stage="1"), "durations are .* give real numbers"),
+        (lambda: tilt_of(before="1"), "before is '1': give a real number"),
+        (lambda: tilt_of(before=True), "before is True: give a real number"),
+        (lambda: tilt_of(weights=[0.25, 0.75]), "weights of the tilt are .* give a mapping"),
+        (lambda: tilt_of(weights={"a": "1", "b": 0}), "the weights of the tilt are .* give real numbers"),
+        (lambda: tilt_of(first=["a"]), "unknown domains"),
         (lambda: tilt_of(stage=0.0), "duration 0"),
         (lambda: tilt_of(stage=math.nan), "duration nan"),
         (lambda: tilt_of(before=-1.0), "before is -1.0"),
@@ -448,6 +473,10 @@ def test_text_that_is_no_schedule_is_refused(text):
         (lambda: WeightSchedule(("a",), np.ones((1, 1)), np.ones((1, 1))), "do not fit"),
         (lambda: WeightSchedule(("a",), np.ones(0), np.ones((0, 1))), "at least one stage"),
         (lambda: SWAP.then(WeightSchedule.blocks({"b": 1.0, "a": 1.0})), "same names in one order"),
+        (lambda: SWAP.then(None), "give a WeightSchedule"),
+        (lambda: WeightSchedule(None, np.ones(1), np.ones((1, 1))), "domains are None"),
+        (lambda: WeightSchedule(("a",), None, np.ones((1, 1))), "durations are None: give real numbers"),
+        (lambda: WeightSchedule(("a",), [1.0, [2.0]], np.ones((1, 1))), "durations are ragged"),
     ],
 )
 def test_bad_input_is_refused_with_one_clear_error(build, message):
@@ -457,6 +486,29 @@ def test_bad_input_is_refused_with_one_clear_error(build, message):
 
 def tilt_of(weights=None, first="a", second="b", delta=0.125, stage=1.0, before=0.0):
     return WeightSchedule.tilt(weights or {"a": 0.25, "b": 0.75}, first, second, delta, stage, before=before)
+
+
+def is_the_tilt(schedule):
+    """Exact: dyadic numbers, so that fractions are floats."""
+    return schedule == tilt_of(delta=0.125, stage=0.5, before=1.0)
+
+
+def test_fractions_are_real_numbers():
+    weights = {"a": Fraction(1, 4), "b": Fraction(3, 4)}
+    tilt = WeightSchedule.tilt(weights, "a", "b", Fraction(1, 8), Fraction(1, 2), before=Fraction(1))
+    assert is_the_tilt(tilt)
+    assert is_the_tilt(WeightSchedule(tilt.domains, [Fraction(d) for d in tilt.durations], tilt.weights))
+    assert WeightSchedule.constant(weights, Fraction(3)).totals() == {"a": 0.75, "b": 2.25}  # exact
+    thirds = WeightSchedule.constant({"a": Fraction(1, 3), "b": Fraction(2, 3)}, 1)
+    assert thirds.weights.tolist() == [[1 / 3, 2 / 3]]  # exact
+
+
+@pytest.mark.parametrize(
+    "planted", [{"delta": Fraction(-1, 8)}, {"delta": Fraction(1, 16)}, {"stage": Fraction(1)}]
+)
+def test_fractions_of_another_sign_or_size_are_another_tilt(planted):
+    arguments = {"delta": Fraction(1, 8), "stage": Fraction(1, 2), "before": Fraction(1)}
+    assert not is_the_tilt(tilt_of(**arguments | planted))
 
 
 def test_a_schedule_cannot_be_changed_through_its_arrays():

@@ -11,7 +11,14 @@ import sympy as sp
 from commute_verify.codegen.backends import backend_named
 from commute_verify.codegen.coordinate_source import CoordinateModule
 from commute_verify.codegen.scalars import ScalarPrinter
-from commute_verify.codegen.user_losses import check_loss, check_losses, check_variables, real, real_symbol
+from commute_verify.codegen.user_losses import (
+    check_loss,
+    check_losses,
+    check_powers,
+    check_variables,
+    real,
+    real_symbol,
+)
 from commute_verify.errors import CommuteError
 
 
@@ -25,7 +32,7 @@ class CoordinateFunctions:
     the variables; leading axes broadcast, and the floating dtype, device and autograd are kept. Losses are
     given by their names. ``source`` is the emitted module; it holds no name or text of the user's.
     Units: those of the losses over those of the variables. Sign: P > 0 says to put ``second`` first.
-    Where a loss is not real or not smooth, such as √x at x ≤ 0, the library's nan or inf comes back.
+    Where a loss is not real or not smooth, such as log x at x ≤ 0, the library's nan or inf comes back.
     Raises CommuteError for unknown names, for arrays of the wrong shape or of integers, and for P without
     a target. Built by ``coordinate_functions``.
     """
@@ -77,11 +84,13 @@ def coordinate_functions(
     them; ``backend`` is "numpy" or "torch". Bracket and P are the engine's trees, put into these coordinates
     and differentiated exactly, then printed by a whitelist of smooth real nodes. Nothing of the user's is
     parsed or evaluated as text, and symbols reach the source as x0, x1, …; what is executed is that source.
-    Symbols without assumptions count as real; assumptions such as ``positive=True`` are believed.
+    Symbols without assumptions count as real. Trusted, and not checked: assumptions such as
+    ``positive=True``, which √x needs, and that points keep away from poles and the logarithm's edge.
 
     Raises CommuteError for text or anything but expressions; nodes that are not on the list (Abs, Max,
-    Piecewise, floor, I, unknown functions, …), by name; constants that float64 cannot hold; symbols that are
-    not among the variables; variables that repeat or are not real; and empty input.
+    Piecewise, floor, I, unknown functions, …), by name; fractional powers of a base that SymPy cannot show
+    to be positive, such as x^(1/3), √(x² + y²) and √(x² − 2x + 1) = |x − 1|; constants that float64 cannot
+    hold; symbols that are not among the variables; variables that repeat or are not real; and empty input.
 
     >>> import numpy as np
     >>> x, y = sp.symbols("x y")
@@ -105,6 +114,7 @@ def coordinate_functions(
         in_real_symbols = real(loss, variables)
         try:
             printer(in_real_symbols)
+            check_powers(in_real_symbols)
         except CommuteError as error:
             raise CommuteError(f"{what}: {error}") from error
         return in_real_symbols

@@ -1,4 +1,8 @@
-"""What a user hands in as losses, held to: real smooth SymPy expressions in the given symbols."""
+"""What a user hands in as losses, held to: real smooth SymPy expressions in the given symbols.
+
+A fractional power is finite where its base vanishes and its derivatives are not, so its base must be seen
+to be positive. Poles and logarithms (1/x, tan x, log x) blow up where they are not smooth: trusted.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ from typing import Any
 
 import sympy as sp
 
+from commute_verify.codegen.scalars import number
 from commute_verify.errors import CommuteError
 
 
@@ -52,6 +57,33 @@ def real(loss: sp.Expr, variables: Sequence[sp.Symbol]) -> sp.Expr:
     Abs(x)
     """
     return loss.xreplace({x: real_symbol(x) for x in variables})
+
+
+def check_powers(loss: sp.Expr) -> None:
+    """CommuteError for a fractional power of a base that SymPy cannot show to be positive, as it may vanish.
+
+    ``loss`` is in real symbols and of printable nodes. SymPy sees a positive constant plus squares, an
+    exponential, and what assumptions say, such as ``positive=True``, which is believed. Bases are factored
+    too: √(x² − 2x + 1) is |x − 1|, and is refused as such.
+
+    >>> x = sp.Symbol("x", real=True)
+    >>> check_powers(sp.sqrt(1 + (x - 1) ** 2))
+    >>> check_powers(sp.sqrt(x**2 - 2 * x + 1))
+    Traceback (most recent call last):
+    commute_verify.errors.CommuteError: Abs in sqrt(x**2 - 2*x + 1) = Abs(x - 1): give smooth losses
+    """
+    for power in sorted(loss.atoms(sp.Pow), key=sp.default_sort_key):
+        base, exponent = power.args
+        if not base.free_symbols or base.is_positive or number(exponent).is_integer():
+            continue
+        factored = sp.factor(base) ** exponent
+        if factored.has(sp.Abs):
+            raise CommuteError(f"Abs in {power} = {factored}: give smooth losses")
+        if not sp.factor(base).is_positive:
+            raise CommuteError(
+                f"Pow in {power}, not smooth where {base} vanishes: write the base as a positive constant "
+                "plus squares, or give symbols with positive=True"
+            )
 
 
 def real_symbol(x: sp.Symbol) -> sp.Symbol:

@@ -4,13 +4,12 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from commute_verify.errors import CommuteError
+from commute_verify.flows.arrays import Array, check_batches, finite, symmetric
 
 __all__ = ["Quadratics", "Spectrum", "affine_flow"]
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,7 +17,7 @@ class Spectrum:
     """Eigen-decomposition H = V diag(λ) Vᵀ of a symmetric matrix, kept to flow many times.
 
     ``values`` (..., n) and ``vectors`` (..., n, n) are float64, eigenvectors in columns, as numpy's
-    ``eigh`` returns them. Raises :class:`CommuteError` when the shapes do not fit.
+    ``eigh`` returns them. Raises :class:`CommuteError` unless they are finite and their shapes fit.
 
     >>> Spectrum.of(np.diag([1.0, 4.0])).values.tolist()
     [1.0, 4.0]
@@ -28,8 +27,10 @@ class Spectrum:
     vectors: Array
 
     def __post_init__(self) -> None:
-        """Check that the vectors are those of the values."""
-        if self.vectors.shape != (*self.values.shape, self.values.shape[-1]):
+        """Check that there is a vector for each of the values; both become float64 arrays."""
+        object.__setattr__(self, "values", finite(self.values, "values", "(..., n)"))
+        object.__setattr__(self, "vectors", finite(self.vectors, "vectors", "(..., n, n)"))
+        if self.vectors.shape != self.values.shape + self.values.shape[-1:]:
             raise CommuteError(
                 f"vectors of shape {self.vectors.shape} do not fit values of shape {self.values.shape}: "
                 "expected (..., n, n) and (..., n)"
@@ -38,9 +39,7 @@ class Spectrum:
     @classmethod
     def of(cls, hessian: ArrayLike) -> Self:
         """Decompose ``hessian`` (..., n, n), which must be finite and symmetric to roundoff."""
-        H = np.asarray(hessian, dtype=np.float64)
-        _check_symmetric(H)
-        values, vectors = np.linalg.eigh(H)
+        values, vectors = np.linalg.eigh(symmetric(hessian, "hessian"))
         return cls(values, vectors)
 
     def hessian(self) -> Array:
@@ -53,14 +52,21 @@ class Spectrum:
 
     def displacement(self, gradient: ArrayLike, time: ArrayLike) -> Array:
         """θ(time) − θ(0) along θ' = −∇L for the loss with this Hessian; see :func:`affine_flow`."""
-        t = np.asarray(time, dtype=np.float64)[..., None]
-        g = np.asarray(gradient, dtype=np.float64)
-        if g.shape[-1:] != self.values.shape[-1:]:
+        n = self.values.shape[-1]
+        t, g = finite(time, "time", "(...)")[..., None], finite(gradient, "gradient", "(..., n)")
+        if g.shape[-1:] != (n,):
+            raise CommuteError(f"gradient of shape {g.shape} for {n} parameters: expected (..., n)")
+        check_batches(hessian=self.values.shape[:-1], gradient=g.shape[:-1], time=t.shape[:-1])
+        try:
+            with np.errstate(over="raise", invalid="raise"):
+                in_eigenbasis = _apply(self.vectors.swapaxes(-1, -2), g)
+                return _apply(self.vectors, -t * _phi1(-t * self.values) * in_eigenbasis)
+        except FloatingPointError:
             raise CommuteError(
-                f"gradient of shape {g.shape} for {self.values.shape[-1]} parameters: expected (..., n)"
-            )
-        in_eigenbasis = _apply(self.vectors.swapaxes(-1, -2), g)
-        return _apply(self.vectors, -t * _phi1(-t * self.values) * in_eigenbasis)
+                f"the flow overflows: e^(-t λ) with |t| up to {np.max(np.abs(t)):.3g}, λ from "
+                f"{np.min(self.values):.3g} to {np.max(self.values):.3g} and gradients up to "
+                f"{np.max(np.abs(g)):.3g}; shorten the time or remove the negative curvature"
+            ) from None
 
 
 def affine_flow(hessian: ArrayLike, gradient: ArrayLike, time: ArrayLike) -> Array:
@@ -70,8 +76,9 @@ def affine_flow(hessian: ArrayLike, gradient: ArrayLike, time: ArrayLike) -> Arr
     H (..., n, n) is the Hessian and g (..., n) the gradient at θ(0). Descent has the minus sign, so a
     positive eigenvalue contracts. Zero and negative eigenvalues are exact to roundoff: no inverse of H
     is taken. ``time`` (...) is flow time, of either sign; leading dimensions broadcast. Returns (..., n)
-    float64. Raises :class:`CommuteError` for a Hessian that is not square, finite and symmetric, and
-    where e^{−tλ} overflows. Source: paper, §3.1, with the minus sign of descent that e^{tA} there lacks.
+    float64. Raises :class:`CommuteError` for a Hessian that is not square, finite and symmetric, for a
+    gradient or time that is not finite or does not fit, and where the result overflows. Source: paper, §3.1,
+    with the minus sign of descent that e^{tA} there lacks.
 
     >>> affine_flow([[0.0]], [3.0], 2.0).tolist()
     [-6.0]
@@ -86,8 +93,9 @@ class Quadratics:
     """Losses L_k(θ) = ½ (θ − b_k)ᵀ A_k (θ − b_k) of K domains, with their exact flows.
 
     ``hessians`` A (..., K, n, n) symmetric and ``centers`` b (..., K, n), float64. Leading dimensions are
-    independent problems and broadcast with those of θ (..., n). Raises :class:`CommuteError` when the
-    shapes do not fit. Source: paper, §4.1.
+    independent problems and broadcast with those of θ (..., n). Raises :class:`CommuteError` for hessians
+    that are not symmetric, and, in every method, for numbers that are not finite and real and for shapes
+    that do not fit. Source: paper, §4.1.
 
     >>> two = Quadratics(np.array([[[1.0]], [[3.0]]]), np.array([[0.0], [2.0]]))
     >>> two.losses([1.0]).tolist(), two.gradients([1.0]).tolist()
@@ -98,8 +106,10 @@ class Quadratics:
     centers: Array
 
     def __post_init__(self) -> None:
-        """Check that every center has its Hessian."""
-        if self.hessians.shape != (*self.centers.shape, self.centers.shape[-1]):
+        """Check that every center has its Hessian; both become float64 arrays."""
+        object.__setattr__(self, "hessians", symmetric(self.hessians, "hessians"))
+        object.__setattr__(self, "centers", finite(self.centers, "centers", "(..., K, n)"))
+        if self.centers.ndim < 2 or self.hessians.shape != (*self.centers.shape, self.centers.shape[-1]):
             raise CommuteError(
                 f"hessians of shape {self.hessians.shape} do not fit centers of shape {self.centers.shape}: "
                 "expected (..., K, n, n) and (..., K, n)"
@@ -124,13 +134,16 @@ class Quadratics:
         >>> one.excess([1.0], [1e-20]).tolist()
         [2e-20]
         """
-        d = np.asarray(displacement, dtype=np.float64)[..., None, :]
+        d = self._point(displacement, "displacement")[..., None, :]
+        check_batches(theta=np.shape(theta)[:-1], displacement=d.shape[:-2])
         excess: Array = np.sum(d * (self.gradients(theta) + 0.5 * _apply(self.hessians, d)), axis=-1)
         return excess
 
     def mixture(self, weights: ArrayLike, theta: ArrayLike) -> tuple[Array, Array]:
         """Hessian (..., n, n) and gradient (..., n) at θ of Σ_k w_k L_k, for ``weights`` w (..., K)."""
-        w = np.asarray(weights, dtype=np.float64)
+        w = finite(weights, "weights", "(..., K)")
+        self._check_domains(w, "(..., K)")
+        check_batches(losses=self.centers.shape[:-2], weights=w.shape[:-1], theta=np.shape(theta)[:-1])
         gradient = np.sum(w[..., None] * self.gradients(theta), axis=-2)
         return np.sum(w[..., None, None] * self.hessians, axis=-3), gradient
 
@@ -143,39 +156,46 @@ class Quadratics:
         >>> bool(abs(one.flow([[1.0], [1.0]], [1.0, 1.0], [1.0])[0] - np.exp(-2.0)) < 1e-15)
         True
         """
-        w, t = np.asarray(weights, dtype=np.float64), np.asarray(durations, dtype=np.float64)
-        position = np.asarray(theta, dtype=np.float64)
+        w, t = finite(weights, "weights", "(..., S, K)"), finite(durations, "durations", "(..., S)")
+        self._check_domains(w, "(..., S, K)")
+        if w.ndim < 2 or t.shape[-1:] != w.shape[-2:-1]:
+            raise CommuteError(
+                f"weights of shape {w.shape} and durations of shape {t.shape} are not of the same stages: "
+                "expected (..., S, K) and (..., S)"
+            )
+        position = self._point(theta, "theta")
+        check_batches(
+            losses=self.centers.shape[:-2],
+            weights=w.shape[:-2],
+            durations=t.shape[:-1],
+            theta=position.shape[:-1],
+        )
         for stage in range(w.shape[-2]):
             hessian, gradient = self.mixture(w[..., stage, :], position)
             position = position + affine_flow(hessian, gradient, t[..., stage])
         return position
 
     def _offset(self, theta: ArrayLike) -> Array:
-        return np.asarray(theta, dtype=np.float64)[..., None, :] - self.centers
+        return self._point(theta, "theta")[..., None, :] - self.centers
+
+    def _point(self, values: ArrayLike, what: str) -> Array:
+        point, n = finite(values, what, "(..., n)"), self.centers.shape[-1]
+        if point.shape[-1:] != (n,):
+            raise CommuteError(f"{what} of shape {point.shape} for {n} parameters: expected (..., n)")
+        check_batches(losses=self.centers.shape[:-2], **{what: point.shape[:-1]})
+        return point
+
+    def _check_domains(self, weights: Array, expected: str) -> None:
+        K = self.centers.shape[-2]
+        if weights.shape[-1:] != (K,):
+            raise CommuteError(f"weights of shape {weights.shape} for {K} domains: expected {expected}")
 
 
 def _phi1(z: Array) -> Array:
     nonzero = np.where(z == 0, 1.0, z)
-    try:
-        with np.errstate(over="raise"):
-            return np.where(z == 0, 1.0, np.expm1(nonzero) / nonzero)
-    except FloatingPointError:
-        raise CommuteError(
-            f"the flow overflows: e^(-t λ) with -t λ up to {np.max(z):.3g}, and float64 holds 709; "
-            "shorten the time or remove the negative curvature"
-        ) from None
+    return np.where(z == 0, 1.0, np.expm1(nonzero) / nonzero)
 
 
 def _apply(matrix: Array, vector: Array) -> Array:
     product: Array = np.matmul(matrix, vector[..., None])[..., 0]
     return product
-
-
-def _check_symmetric(H: Array) -> None:
-    if H.ndim < 2 or H.shape[-1] != H.shape[-2]:
-        raise CommuteError(f"hessian of shape {H.shape}: expected (..., n, n)")
-    if not np.all(np.isfinite(H)):
-        raise CommuteError("hessian has entries that are not finite: check the loss where it was taken")
-    skew = np.max(np.abs(H - H.swapaxes(-1, -2)), initial=0.0)
-    if skew > 64 * H.shape[-1] * np.finfo(np.float64).eps * np.max(np.abs(H), initial=0.0):
-        raise CommuteError(f"hessian is not symmetric (|H - Hᵀ| up to {skew:.3g}): pass (H + Hᵀ)/2")

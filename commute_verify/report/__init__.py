@@ -1,4 +1,4 @@
-"""Reports: a document as data, rendered to one self-contained page or to Markdown."""
+"""Reports: a document as data, rendered to one self-contained page or to Markdown; an effect as a figure."""
 
 from commute_verify.report.document import (
     VERDICTS,
@@ -12,6 +12,7 @@ from commute_verify.report.document import (
     Paragraph,
     Table,
 )
+from commute_verify.report.effect_figure import plot_effect
 from commute_verify.report.html import to_html
 from commute_verify.report.inline import literal
 from commute_verify.report.markdown import to_markdown
@@ -28,6 +29,7 @@ __all__ = [
     "Paragraph",
     "Table",
     "literal",
+    "plot_effect",
     "to_html",
     "to_markdown",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from commute_verify.errors import CommuteError
@@ -113,6 +113,10 @@ class Claim:
 
     def __post_init__(self) -> None:
         """Check the verdict and the texts."""
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not isinstance(value, str):
+                raise CommuteError(f"claim {self.id!r}: {field.name} is {value!r}, expected text")
         for text in (self.source, self.statement, self.correction, self.reason):
             pieces(text)
         if self.verdict not in VERDICTS:
@@ -136,7 +140,12 @@ class Claims:
     @classmethod
     def of(cls, records: Iterable[Mapping[str, Any]]) -> Claims:
         """Build from JSON records with the fields of `Claim`; null counts as empty."""
-        return cls(tuple(Claim(**{key: value or "" for key, value in record.items()}) for record in records))
+        return cls(
+            tuple(
+                Claim(**{key: "" if value is None else value for key, value in record.items()})
+                for record in records
+            )
+        )
 
     def counts(self) -> dict[str, int]:
         """Count the claims of each verdict, in the order of `VERDICTS`."""

@@ -10,6 +10,7 @@ from commute_verify.report.claims_html import claims_table
 from commute_verify.report.document import Claims, Document, Figure, Formula, Heading, Paragraph, Table
 from commute_verify.report.inline_html import Anchors, inline, plain
 from commute_verify.report.mathml import mathml
+from commute_verify.report.printable import printable
 from commute_verify.report.table_html import table_html
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
@@ -18,7 +19,7 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 def to_html(document: Document) -> str:
     """Render the whole page; the same document gives the same text, byte for byte.
 
-    Raises CommuteError naming a formula that cannot be drawn.
+    Raises CommuteError naming a formula that cannot be drawn, or a control character.
     """
     anchors = Anchors()
     body: list[str] = []
@@ -31,7 +32,7 @@ def to_html(document: Document) -> str:
         else:
             body.append(_block(block, anchors))
     newline = "\n"
-    return f"""<!DOCTYPE html>
+    return printable(f"""<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
@@ -56,7 +57,7 @@ def to_html(document: Document) -> str:
 </main>
 </body>
 </html>
-"""
+""")
 
 
 def _block(block: Paragraph | Formula | Table | Figure | Claims, anchors: Anchors) -> str:

@@ -6,6 +6,7 @@ import re
 
 from commute_verify.report.document import Claims, Document, Figure, Formula, Heading, Paragraph, Table
 from commute_verify.report.inline import Kind, pieces
+from commute_verify.report.printable import printable
 
 _MARKS = re.compile(r"([\\`*_\[\]<>|~&$])")
 _LINE_START = re.compile(r"^(\s*)([#+=-]|\d+[.)])", re.M)
@@ -14,7 +15,8 @@ _LINE_START = re.compile(r"^(\s*)([#+=-]|\d+[.)])", re.M)
 def to_markdown(document: Document, *, figures: str = "figures") -> str:
     """Render the document; figure NAME is linked as ``{figures}/NAME.svg``.
 
-    The same document gives the same text, byte for byte.
+    The same document gives the same text, byte for byte. A formula within text is written $`x`$, as GitHub
+    and GitLab read it: Markdown leaves it alone. Raises CommuteError naming a control character.
     """
     parts = [f"# {_text(document.title)}", _inline(document.lead.text)]
     for block in document.blocks:
@@ -32,7 +34,7 @@ def to_markdown(document: Document, *, figures: str = "figures") -> str:
                 parts.append(f"![{alt}]({figures}/{block.name}.svg)\n\n{_inline(block.caption)}")
             case Claims():
                 parts += _claims(block)
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return printable("\n\n".join(part for part in parts if part) + "\n")
 
 
 def _text(text: str) -> str:
@@ -46,7 +48,7 @@ def _inline(text: str, *, cell: bool = False) -> str:
 def _piece(kind: Kind, content: str, cell: bool) -> str:
     if kind == "math":
         latex = content.strip().replace("|", r"\vert ") if cell else content.strip()
-        return f"${latex}$"
+        return f"$`{latex}`$"
     if kind == "code":
         return f"<code>{_text(content)}</code>"
     return " ".join(_text(content).split("\n")) if cell else _text(content)

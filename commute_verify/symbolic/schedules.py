@@ -37,9 +37,7 @@ class SymbolicSchedule:
 
     def __post_init__(self) -> None:
         """Sympify the numbers and check that every stage has as many weights as the first."""
-        exact = tuple(
-            (_exact(length), tuple(_exact(weight) for weight in weights)) for length, weights in self.stages
-        )
+        exact = tuple(_stage(pair) for pair in _row(self.stages, "stages, as (length, weights) pairs"))
         if not exact or not exact[0][1]:
             raise CommuteError("a schedule without stages or domains; give at least one of each")
         counts = {len(weights) for _, weights in exact}
@@ -57,12 +55,14 @@ class SymbolicSchedule:
     @classmethod
     def constant(cls, weights: Sequence[Exact], length: Exact, step: Exact | None = None) -> SymbolicSchedule:
         """The same weights throughout."""
-        return cls(((length, tuple(weights)),), step)
+        return cls(((length, _row(weights, "weights")),), step)
 
     @classmethod
     def blocks(cls, totals: Mapping[int, Exact], step: Exact | None = None) -> SymbolicSchedule:
         """Each domain alone for its total, in the order of the mapping."""
-        if any(not isinstance(block, int) or block < 1 for block in totals):
+        if not isinstance(totals, Mapping):
+            raise CommuteError(f"blocks of {totals!r}; give a mapping from domains to totals")
+        if any(not isinstance(block, int) or isinstance(block, bool) or block < 1 for block in totals):
             raise CommuteError(f"blocks of domains {list(totals)}; number domains from 1")
         domains = range(1, max(totals, default=0) + 1)
         stages = tuple((total, tuple(int(k == block) for k in domains)) for block, total in totals.items())
@@ -73,14 +73,14 @@ class SymbolicSchedule:
         cls, weights: Sequence[Exact], i: int, j: int, delta: Exact, length: Exact, step: Exact | None = None
     ) -> SymbolicSchedule:
         """Paper, eq. 8: w_i + δ and w_j − δ for ``length``, then w_i − δ and w_j + δ for ``length``."""
-        if i == j or not {i, j} <= set(range(1, len(weights) + 1)):
-            raise CommuteError(f"domains {i} and {j} of {len(weights)}; give two different ones")
-
+        base = _row(weights, "weights")
+        if i == j or i not in range(1, len(base) + 1) or j not in range(1, len(base) + 1):
+            raise CommuteError(f"domains {i} and {j} of {len(base)}; give two different ones")
         shift = _exact(delta)
 
         def tilted(sign: int) -> tuple[sp.Expr, ...]:
             shifts = {i: sign * shift, j: -sign * shift}
-            return tuple(_exact(w) + shifts.get(k, 0) for k, w in enumerate(weights, start=1))
+            return tuple(_exact(w) + shifts.get(k, 0) for k, w in enumerate(base, start=1))
 
         return cls(((length, tilted(1)), (length, tilted(-1))), step)
 
@@ -110,6 +110,8 @@ class SymbolicSchedule:
 
     def then(self, later: SymbolicSchedule) -> SymbolicSchedule:
         """This schedule, and ``later`` after it."""
+        if not isinstance(later, SymbolicSchedule):
+            raise CommuteError(f"a schedule and then {later!r}; give a SymbolicSchedule")
         if self.step != later.step:
             raise CommuteError(f"schedules with steps {self.step} and {later.step}; give both the same")
         return SymbolicSchedule(self.stages + later.stages, self.step)
@@ -122,10 +124,26 @@ def check_order(order: int) -> int:
     return order
 
 
+def _stage(pair: Any) -> tuple[sp.Expr, tuple[sp.Expr, ...]]:
+    if not isinstance(pair, Sequence) or isinstance(pair, str) or len(pair) != 2:
+        raise CommuteError(f"the stage {pair!r}; give a (length, weights) pair")
+    length, weights = pair
+    return _exact(length), tuple(_exact(weight) for weight in _row(weights, "weights"))
+
+
+def _row(values: Any, what: str) -> tuple[Any, ...]:
+    if not isinstance(values, Sequence | sp.Tuple) or isinstance(values, str):
+        raise CommuteError(f"{values!r} for the {what}; give a list or tuple")
+    return tuple(values)
+
+
 def _exact(value: Any) -> sp.Expr:
     if isinstance(value, str):
         raise CommuteError(f"the text {value!r}; give an int, a Rational or a SymPy expression")
-    expression = sp.sympify(value)
+    try:
+        expression = sp.sympify(value, strict=True)
+    except sp.SympifyError:
+        expression = None
     if not isinstance(expression, sp.Expr):
         raise CommuteError(f"{value!r}; give an int, a Rational or a SymPy expression")
     if expression.has(sp.Float):

@@ -8,12 +8,16 @@ from experiments.quadratic import plots, tables
 COMMAND = "Made by `python -m experiments`."
 
 
+def glance(results: dict[str, Any]) -> list[Block]:
+    """Table 1 in the paper's layout, for the head of a report."""
+    return [Heading("Table 1, printed and measured"), tables.glance(results["table1_fresh"])]
+
+
 def blocks(results: dict[str, Any]) -> list[Block]:
     """Everything the report says of this experiment; ``results`` holds a dict for each of ``PARTS``."""
     fresh, fixed = results["table1_fresh"], results["table1_fixed"]
     return [
-        Heading("Table 1: what the paper printed beside what happens"),
-        tables.glance(fresh),
+        Heading("Quadratic experiment"),
         Paragraph(
             "Two quadratic losses with random orientations, as in §4.1 and appendix B of the paper: "
             f"dimension {fresh['dimension']}, eigenvalues ${fresh['decay']:g}^j$, Gaussian centres and "

@@ -4,8 +4,6 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-from threadpoolctl import threadpool_limits
-
 from experiments.quadratic.figure1 import figure1
 from experiments.quadratic.figure2 import figure2
 from experiments.quadratic.many_domains import many_domains
@@ -20,6 +18,8 @@ def _on_one_thread(part: PartFunction) -> PartFunction:
 
     @wraps(part)
     def limited(settings: Settings) -> dict[str, Any]:
+        from threadpoolctl import threadpool_limits
+
         with threadpool_limits(1, user_api="blas"):
             return part(settings)
 

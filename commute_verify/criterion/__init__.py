@@ -1,0 +1,20 @@
+"""The order criterion for PyTorch models: what a training run imports."""
+
+from commute_verify.criterion.answers import Cost, ExcessLoss, Preference, Tilt, Violation
+from commute_verify.criterion.effect import OrderEffect
+from commute_verify.criterion.order_effect import order_effect
+from commute_verify.criterion.preconditioner import AdamPreconditioner
+from commute_verify.criterion.products import hvp, lie_bracket
+
+__all__ = [
+    "AdamPreconditioner",
+    "Cost",
+    "ExcessLoss",
+    "OrderEffect",
+    "Preference",
+    "Tilt",
+    "Violation",
+    "hvp",
+    "lie_bracket",
+    "order_effect",
+]

@@ -1,0 +1,39 @@
+"""How much an estimate may cost when it samples until its signs are resolved."""
+
+from __future__ import annotations
+
+import re
+import time
+
+from commute_verify.criterion.run import Run
+from commute_verify.errors import CommuteError
+
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+class Budget:
+    """A number of gradient passes, or a time: ``Budget(2000)``, ``Budget("90s")``, ``Budget("10m")``."""
+
+    def __init__(self, amount: int | str) -> None:
+        """Read the amount."""
+        self.passes = self.seconds = float("inf")
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", amount) if isinstance(amount, str) else None
+        if isinstance(amount, int) and not isinstance(amount, bool) and amount > 0:
+            self.passes = float(amount)
+        elif match and float(match[1]) > 0:
+            self.seconds = float(match[1]) * _SECONDS[match[2]]
+        else:
+            raise CommuteError(
+                f'budget={amount!r}; give a number of gradient passes, or a time such as "10m"'
+            )
+
+    def allows(self, run: Run, sizes: list[int]) -> bool:
+        """Whether replicates of these sizes would stay within the budget, at the speed so far."""
+        done = len(run.estimates)
+        elapsed = time.monotonic() - run.started
+        time_needed = elapsed / done * len(sizes) if done else 0.0
+        passes_needed = sum(run.gradient_equivalents(size) for size in sizes)
+        return (
+            run.gradient_equivalents() + passes_needed <= self.passes
+            and elapsed + time_needed <= self.seconds
+        )

@@ -1,0 +1,66 @@
+"""The gradient of a batch's summed loss."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from commute_verify.criterion.explain import explained
+from commute_verify.criterion.objective import Batch, Evaluation, Objective
+from commute_verify.criterion.vectors import Vector
+from commute_verify.errors import CommuteError
+
+
+class Gradient(NamedTuple):
+    """The gradient of the summed loss of one batch, the batch's weight, and the loss."""
+
+    vector: Vector
+    weight: float
+    loss: float
+
+
+class Products(NamedTuple):
+    """Gradient and Hessian-vector products of the summed loss of one batch, and the batch's weight."""
+
+    gradient: Vector
+    products: list[Vector]
+    weight: float
+
+
+def gradient(objective: Objective, batch: Batch) -> Gradient:
+    """One forward and one backward pass, checked to be finite."""
+    try:
+        found = gradient_at(objective, objective.leaves(), batch)
+    except (RuntimeError, MemoryError) as error:
+        raise explained(error, "gradient", "Check that loss_fn takes this batch") from error
+    if not all(torch.stack([g.sum() for g in found.vector.values()]).isfinite()):
+        odd = next(name for name, g in found.vector.items() if not g.isfinite().all())
+        raise CommuteError(
+            f"the loss is {found.loss:.3g} but its gradient in {odd} is not finite; look for a root, "
+            "logarithm or quotient at 0, or give float32"
+        )
+    return found
+
+
+def gradient_at(objective: Objective, leaves: Vector, batch: Batch) -> Gradient:
+    """The same at other parameters, unchecked."""
+    return objective.evaluate(leaves, batch, lambda evaluation: _backward(evaluation, leaves))
+
+
+def _backward(evaluation: Evaluation, leaves: Vector) -> Gradient:
+    found = derivatives(evaluation.loss, leaves)
+    return Gradient(found, evaluation.weight, float(evaluation.loss.detach()))
+
+
+def derivatives(loss: Tensor, leaves: Vector, *, again: bool = False) -> Vector:
+    """∂loss/∂leaf for each leaf, 0 where the loss does not touch it; ``again`` to differentiate further."""
+    found = torch.autograd.grad(loss, list(leaves.values()), create_graph=again, allow_unused=True)
+    if all(g is None for g in found):
+        raise CommuteError(
+            "the loss does not depend on the chosen parameters; check loss_fn and params=, and checkpoint "
+            "with use_reentrant=False"
+        )
+    pairs = zip(leaves.items(), found, strict=True)
+    return {name: torch.zeros_like(leaf) if g is None else g for (name, leaf), g in pairs}

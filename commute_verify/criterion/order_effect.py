@@ -1,0 +1,180 @@
+"""``order_effect``: from a model and batches per domain to which domain should come first."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from typing import Literal
+
+import torch
+from torch import nn
+
+from commute_verify.criterion.budget import Budget
+from commute_verify.criterion.effect import OrderEffect
+from commute_verify.criterion.hvp import Method, check_method
+from commute_verify.criterion.objective import Batch, LossFunction, Objective
+from commute_verify.criterion.preconditioner import AdamPreconditioner
+from commute_verify.criterion.probe import probe
+from commute_verify.criterion.run import Run
+from commute_verify.criterion.sampling import FEWEST_GROUPS, ExhaustedError, Supply, group_sizes
+from commute_verify.criterion.undisturbed import detached_loaders, undisturbed
+from commute_verify.criterion.vectors import Vector
+from commute_verify.errors import CommuteError
+
+Mixing = dict[str, dict[str, float]]
+
+
+def order_effect(
+    model: nn.Module,
+    loss_fn: LossFunction,
+    domains: Mapping[str, Iterable[Batch]],
+    *,
+    targets: Mapping[str, Mapping[str, float]] | None = None,
+    batches: int = 100,
+    until: Literal["resolved"] | None = None,
+    budget: int | str | None = None,
+    method: Literal["auto"] | Method = "auto",
+    preconditioner: AdamPreconditioner | None = None,
+    params: Callable[[str], bool] | None = None,
+    seed: int = 0,
+    progress: bool = True,
+) -> OrderEffect:
+    """Estimate P(L_i, L_j; L) = ⟨H_j g_i − H_i g_j, ∇L⟩ for all pairs of domains and all targets.
+
+    P > 0 says that i before j ends with a higher L: put j first. ``loss_fn(model, batch)`` returns the summed
+    loss and its weight (such as the number of valid tokens); averages are weighted by it. ``domains`` maps
+    names to re-iterables of batches. ``targets`` maps names to weights over domains that sum to 1; by default
+    every domain, and "mixture", all domains alike. ``params`` chooses among the trainable parameters by name.
+
+    ``batches`` are drawn from every domain, none twice, and split among the three factors of each product in
+    several replicates, so that estimates are unbiased and the spread of the replicates is their error.
+    ``until="resolved"`` draws further replicates until every sign is resolved, or ``budget`` is spent: a
+    number of gradient passes (a product counts 2 by finite differences, else 3), or a time such as "90s" or
+    "10m"; p-values are corrected for looking again. ``method="auto"`` takes the fastest that is right on this
+    model. Inside, every random state starts from ``seed``, so that two calls give the same numbers.
+
+    The model, its gradients, buffers, modes and all random states are left bitwise as they were. Raises
+    CommuteError on bad input, naming domain and batch. Source: paper, eq. 6 and 7 (sign of eq. 6).
+
+    >>> import torch
+    >>> model = torch.nn.Linear(2, 1, bias=False)
+    >>> def loss_fn(model, batch):
+    ...     x, y = batch
+    ...     return 0.5 * (model(x).squeeze(-1) - y).square().sum(), len(x)
+    >>> draw = torch.Generator().manual_seed(0)
+    >>> def domain(direction, y):
+    ...     x = torch.tensor(direction) + 0.1 * torch.randn(12, 8, 2, generator=draw)
+    ...     return [(one, torch.full((8,), y)) for one in x]
+    >>> data = {"a": domain([1.0, 0.0], 2.0), "b": domain([1.0, 1.0], -1.0)}
+    >>> effect = order_effect(model, loss_fn, data, batches=12, progress=False)
+    >>> effect.P["mixture"].shape, effect.cost.hvps_per_estimate
+    ((2, 2), 2)
+    """
+    names = _domain_names(domains)
+    mixing = _targets(targets, names)
+    if method != "auto":
+        check_method(method)
+    sizes = group_sizes(batches) if until is None else group_sizes(batches)[:FEWEST_GROUPS]
+    limit = _limit(until, budget)
+    if not isinstance(seed, int):
+        raise CommuteError(f"seed={seed!r}; give a whole number")
+    objective = Objective.of(model, loss_fn, params)
+    D = None if preconditioner is None else _diagonal(preconditioner, model, objective)
+    with undisturbed(model, domains.values(), seed):
+        supply = Supply(detached_loaders(domains), seed, sum(sizes))
+        first = {name: supply.peek(name) for name in names}
+        found = probe(objective, first, None if method == "auto" else method, seed)
+        run = Run(objective, supply, names, mixing, found, D, progress)
+        try:
+            effect = _sample(run, sizes, limit)
+        finally:
+            run.close()
+    if objective.dtype in (torch.bfloat16, torch.float16):
+        warnings.warn(
+            f"parameters in {objective.dtype}: the two terms of P are {run.amplification():.1f} times larger "
+            "than P, and their rounding with them; estimate in float32 to be sure",
+            stacklevel=2,
+        )
+    return effect
+
+
+def _sample(run: Run, sizes: list[int], limit: Budget | None) -> OrderEffect:
+    """All replicates asked for; with a limit, further ones until the signs are resolved or it is reached."""
+    if limit and not limit.allows(run, sizes):
+        raise CommuteError(
+            f"a budget below {sum(map(run.gradient_equivalents, sizes))} gradient passes, which the first "
+            f"look takes ({len(sizes)} replicates); give more, or fewer batches"
+        )
+    run.expect(sizes)
+    for size in sizes:
+        run.replicate(size)
+    if limit is None:
+        return run.effect(0, "all batches are used")
+    look = 1
+    while run.effect(look, "").unresolved():
+        if not limit.allows(run, sizes[-1:]):
+            return run.effect(look, "the budget is spent")
+        run.expect(sizes[-1:])
+        try:
+            run.replicate(sizes[-1])
+        except ExhaustedError as error:
+            return run.effect(look, str(error))
+        look += 1
+    return run.effect(look, "every sign is resolved")
+
+
+def _limit(until: str | None, budget: int | str | None) -> Budget | None:
+    if until is None and budget is None:
+        return None
+    if until != "resolved" or budget is None:
+        raise CommuteError(
+            f'until={until!r}, budget={budget!r}; give until="resolved" and a budget together, or neither'
+        )
+    return Budget(budget)
+
+
+def _domain_names(domains: Mapping[str, Iterable[Batch]]) -> list[str]:
+    if not isinstance(domains, Mapping) or len(domains) < 2:
+        raise CommuteError("fewer than two domains; give a mapping from each name to its batches")
+    odd = [name for name in domains if not isinstance(name, str) or not name]
+    if odd:
+        raise CommuteError(f"domains named {odd}; give names that are texts")
+    return list(domains)
+
+
+def _targets(targets: Mapping[str, Mapping[str, float]] | None, domains: list[str]) -> Mixing:
+    if targets is None:
+        if "mixture" in domains:
+            raise CommuteError('a domain is called "mixture", as the default target is; give targets=')
+        alone = {name: {name: 1.0} for name in domains}
+        return alone | {"mixture": dict.fromkeys(domains, 1.0 / len(domains))}
+    if not targets:
+        raise CommuteError("no targets; give at least one, or None for every domain and their mixture")
+    if not isinstance(targets, Mapping) or not all(isinstance(name, str) and name for name in targets):
+        raise CommuteError(f"targets {targets!r}; give a mapping from names that are texts to weights")
+    for name, weights in targets.items():
+        if not isinstance(weights, Mapping):
+            raise CommuteError(f"target {name!r} is {weights!r}; give a mapping from domains to weights")
+        unknown = sorted(set(weights) - set(domains))
+        if unknown:
+            raise CommuteError(
+                f"target {name!r} weighs {', '.join(unknown)}; the domains are {', '.join(domains)}"
+            )
+        values = list(weights.values())
+        numbers = all(isinstance(w, int | float) and math.isfinite(w) and w >= 0 for w in values)
+        if not (numbers and math.isclose(sum(values), 1, abs_tol=1e-9)):
+            raise CommuteError(f"target {name!r} has weights {dict(weights)}; give numbers ≥ 0 that sum to 1")
+    return {name: {k: float(w) for k, w in weights.items()} for name, weights in targets.items()}
+
+
+def _diagonal(preconditioner: AdamPreconditioner, model: nn.Module, objective: Objective) -> Vector:
+    found = preconditioner.on(model)
+    missing = [name for name in objective.parameters if name not in found]
+    if missing:
+        raise CommuteError(
+            f"the preconditioner has no second moments of {', '.join(missing[:3])}"
+            f"{' …' * (len(missing) > 3)}; read it from the optimizer of this very model, or leave these out "
+            "with params="
+        )
+    return {name: found[name] for name in objective.parameters}

@@ -1,0 +1,127 @@
+"""The work of an estimate: replicate after replicate, counted and shown."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+
+from commute_verify.criterion.answers import Cost
+from commute_verify.criterion.effect import Array, OrderEffect
+from commute_verify.criterion.objective import Objective
+from commute_verify.criterion.probe import Probe
+from commute_verify.criterion.replicate import Estimate, Work, by_target, estimate, passes
+from commute_verify.criterion.sampling import Supply
+from commute_verify.criterion.vectors import Vector
+
+ROUNDOFF = 8
+"""Units of roundoff in a Hessian-vector product, relative to its size."""
+
+
+class Run:
+    """Replicates of one estimate, and what they have cost so far."""
+
+    def __init__(
+        self,
+        objective: Objective,
+        supply: Supply,
+        domains: Sequence[str],
+        mixing: Mapping[str, Mapping[str, float]],
+        probe: Probe,
+        D: Vector | None,
+        progress: bool,
+    ) -> None:
+        """Start the clock."""
+        from tqdm import tqdm
+
+        self.objective, self.supply, self.probe = objective, supply, probe
+        self.domains, self.mixing = tuple(domains), mixing
+        self.estimates: list[Estimate] = []
+        self.gradient_passes = self.hvp_passes = 0
+        self.started = time.monotonic()
+        if objective.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(objective.device)
+        self._bar = tqdm(total=0, unit="batch", desc="order effect", disable=not progress, leave=False)
+        matrix = np.array([[target.get(name, 0.0) for name in domains] for target in mixing.values()])
+        self._work = Work(objective, matrix, probe.method, probe.steps, D, self._bar.update)
+
+    def passes(self, size: int) -> tuple[int, int]:
+        """Gradient passes and products, of one batch each, that a replicate of this size takes."""
+        outer, inner = size // 3, size - 2 * (size // 3)
+        K = len(self.domains)
+        directions = len(self.mixing) if by_target(len(self.mixing), K) else K - 1
+        return 2 * outer * K, inner * K * directions
+
+    def expect(self, sizes: Sequence[int]) -> None:
+        """Lengthen the progress bar by replicates to come."""
+        self._bar.total += sum(sizes) * len(self.domains)
+        self._bar.refresh()
+
+    def replicate(self, size: int) -> None:
+        """One more replicate of ``size`` batches from every domain."""
+        roles = {name: self.supply.roles(name, size) for name in self.domains}
+        self.estimates.append(estimate(self._work, roles))
+        gradients, products = self.passes(size)
+        self.gradient_passes += gradients
+        self.hvp_passes += products
+
+    def gradient_equivalents(self, size: int = 0) -> int:
+        """Passes so far, or of one replicate: a product counts 2 by finite differences and 3 otherwise."""
+        gradients, products = self.passes(size) if size else (self.gradient_passes, self.hvp_passes)
+        return gradients + products * (2 if self.probe.method == "finite-difference" else 3)
+
+    def effect(self, looks: int, stopped: str) -> OrderEffect:
+        """What the replicates say so far."""
+        probe = self.probe
+        steps = {name: step for name, step in probe.steps.items() if step is not None}
+        told = [f"{k}: step {s.size:.1e}, relative error {s.relative_error:.1e}" for k, s in steps.items()]
+        notes = [
+            f"start-up probe: symmetry {probe.symmetry:.1e}, methods differ by {probe.disagreement:.1e}",
+            *(f"{method} is out: {why}" for method, why in probe.refused.items()),
+            *(["; ".join(told)] if told else []),
+        ]
+        relative = ROUNDOFF * torch.finfo(self.objective.dtype).eps
+        relative += max((step.relative_error for step in steps.values()), default=0.0)
+        return OrderEffect(
+            self.domains,
+            self.mixing,
+            np.stack([e.P for e in self.estimates]),
+            np.stack([e.slopes for e in self.estimates]),
+            Cost(
+                self.gradient_passes,
+                self.hvp_passes,
+                passes(len(self.mixing), len(self.domains)),
+                self.objective.evaluations,
+                time.monotonic() - self.started,
+                _peak_bytes(self.objective.device),
+            ),
+            self.probe.method,
+            looks,
+            stopped,
+            tuple(notes),
+            relative * np.mean([e.terms for e in self.estimates], axis=0),
+        )
+
+    def amplification(self) -> float:
+        """How many times larger the two terms of P are than P: the factor by which rounding grows. Median."""
+        terms = np.mean([e.terms for e in self.estimates], axis=0)
+        P: Array = np.abs(np.mean([e.P for e in self.estimates], axis=0))
+        upper = np.triu_indices(len(self.domains), k=1)
+        ratios = terms[:, upper[0], upper[1]] / np.maximum(P[:, upper[0], upper[1]], 1e-300)
+        return float(np.median(ratios))
+
+    def close(self) -> None:
+        """Put the progress bar away."""
+        self._bar.close()
+
+
+def _peak_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

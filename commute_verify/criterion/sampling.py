@@ -1,0 +1,117 @@
+"""Batches for independent roles: each batch is drawn once and used for one factor of one replicate."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+from commute_verify.criterion.objective import Batch
+from commute_verify.errors import CommuteError
+
+GROUP = 10
+"""Batches of a domain in one replicate: 3 for the first gradient, 4 for the Hessian, 3 for the second."""
+FEWEST_GROUPS, SMALLEST_GROUP = 4, 3
+
+
+class Drawn(NamedTuple):
+    """A batch and its number in its domain, from 1."""
+
+    number: int
+    batch: Batch
+
+
+class Roles(NamedTuple):
+    """One domain's batches in one replicate; no two roles share a batch."""
+
+    first: list[Drawn]
+    curvature: list[Drawn]
+    second: list[Drawn]
+
+
+def group_sizes(batches: int) -> list[int]:
+    """How many batches each replicate takes of every domain.
+
+    >>> group_sizes(100), group_sizes(12)
+    ([10, 10, 10, 10, 10, 10, 10, 10, 10, 10], [3, 3, 3, 3])
+    """
+    fewest = FEWEST_GROUPS * SMALLEST_GROUP
+    if not isinstance(batches, int) or batches < fewest:
+        raise CommuteError(
+            f"batches={batches!r}; give at least {fewest}: {FEWEST_GROUPS} replicates of {SMALLEST_GROUP} "
+            "independent batches"
+        )
+    groups = max(FEWEST_GROUPS, min(batches // SMALLEST_GROUP, round(batches / GROUP), GROUP))
+    size, rest = divmod(batches, groups)
+    return [size + (number < rest) for number in range(groups)]
+
+
+class Supply:
+    """The batches of every domain, drawn in turn and never twice."""
+
+    def __init__(self, domains: Mapping[str, Iterable[Batch]], seed: int, needed: int = 1) -> None:
+        """Start each domain's iterable once; those that know that they hold fewer than needed are refused."""
+        self._iterators: dict[str, Iterator[Batch]] = {}
+        for name, batches in domains.items():
+            length = _length(batches)
+            if length is not None and length < needed:
+                raise ExhaustedError(
+                    f"domain {name!r} holds {length} batches of the {needed} that are needed; give more, or "
+                    "ask for fewer with batches="
+                )
+            self._iterators[name] = _started(name, batches)
+        self._drawn = dict.fromkeys(domains, 0)
+        self._random = random.Random(seed)
+        self._waiting: dict[str, Drawn] = {}
+
+    def peek(self, name: str) -> Batch:
+        """The next batch of a domain, which stays in line."""
+        if name not in self._waiting:
+            self._waiting[name] = self._next(name)
+        return self._waiting[name].batch
+
+    def roles(self, name: str, size: int) -> Roles:
+        """The next ``size`` batches of a domain, dealt to the three roles at random."""
+        drawn = [self._waiting.pop(name)] if name in self._waiting else []
+        while len(drawn) < size:
+            drawn.append(self._next(name))
+        self._random.shuffle(drawn)
+        outer = size // 3
+        return Roles(drawn[:outer], drawn[outer : size - outer], drawn[size - outer :])
+
+    def _next(self, name: str) -> Drawn:
+        try:
+            batch = next(self._iterators[name])
+        except StopIteration:
+            raise ExhaustedError(
+                f"domain {name!r} ran out after {self._drawn[name]} batches; give more, or ask for fewer "
+                "with batches="
+            ) from None
+        self._drawn[name] += 1
+        return Drawn(self._drawn[name], batch)
+
+
+class ExhaustedError(CommuteError):
+    """A domain has no batch left."""
+
+
+def _length(batches: Iterable[Batch]) -> int | None:
+    try:
+        return len(batches)  # type: ignore[arg-type]
+    except TypeError:
+        return None
+
+
+def _started(name: str, batches: Iterable[Batch]) -> Iterator[Batch]:
+    try:
+        iterator = iter(batches)
+    except TypeError:
+        raise CommuteError(
+            f"domain {name!r} is {type(batches).__name__}, which holds no batches; give a list or a "
+            "DataLoader"
+        ) from None
+    if iterator is batches:
+        raise CommuteError(
+            f"domain {name!r} is an iterator, which can be read only once; give a list or a DataLoader"
+        )
+    return iterator

@@ -1,0 +1,79 @@
+"""Leave a training run as it was: random states, data loaders, buffers, modes and gradients."""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+
+@contextmanager
+def undisturbed(
+    model: nn.Module, data: Iterable[Iterable[Any]] = (), seed: int | None = None
+) -> Iterator[None]:
+    """Restore, whatever happens inside: random states, the data loaders' too, buffers, train or eval mode.
+
+    With a ``seed`` Python, NumPy and torch draw from it inside. Parameters and ``.grad`` are never written,
+    so that there is nothing to restore of them. Gradients are on inside, under ``no_grad`` too.
+    """
+    python, numpy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]
+    own = [(generator, generator.get_state()) for batches in data for generator in _generators(batches)]
+    buffers = [
+        (module._buffers, name, buffer, buffer.detach().clone())
+        for module in model.modules()
+        for name, buffer in module._buffers.items()
+        if buffer is not None
+    ]
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        if seed is not None:
+            random.seed(seed)
+            np.random.seed(seed % 2**32)
+            torch.manual_seed(seed)
+        with torch.inference_mode(False), torch.enable_grad():
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
+        torch.set_rng_state(cpu)
+        if cuda is not None:
+            torch.cuda.set_rng_state_all(cuda)
+        for generator, state in own:
+            generator.set_state(state)
+        with torch.no_grad():
+            for place, name, buffer, value in buffers:
+                place[name] = buffer
+                if not torch.equal(buffer, value):
+                    buffer.copy_(value)
+        for module, training in modes:
+            module.training = training
+
+
+def detached_loaders(domains: Mapping[str, Iterable[Any]]) -> dict[str, Iterable[Any]]:
+    """The domains, with loaders that keep their workers copied, as iterating one would restart its epoch."""
+    return {name: _apart(batches) for name, batches in domains.items()}
+
+
+def _apart(batches: Iterable[Any]) -> Iterable[Any]:
+    if not (isinstance(batches, DataLoader) and batches.persistent_workers and batches.num_workers):
+        return batches
+    loader = copy.copy(batches)
+    loader._iterator = None
+    return loader
+
+
+def _generators(batches: object) -> Iterator[torch.Generator]:
+    """The generators that a DataLoader and its samplers draw from."""
+    sampler, batch_sampler = getattr(batches, "sampler", None), getattr(batches, "batch_sampler", None)
+    holders = (batches, sampler, batch_sampler, getattr(batch_sampler, "sampler", None))
+    for generator in {id(g): g for g in (getattr(holder, "generator", None) for holder in holders)}.values():
+        if isinstance(generator, torch.Generator):
+            yield generator
