@@ -124,6 +124,22 @@ def test_the_bracket_equals_the_dense_one_and_changes_sign_when_the_batches_are_
     assert gap(found, -expected) > 1  # the comparison sees a sign
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_a_pure_loss_over_a_dict_of_parameters_needs_no_module(method):
+    A = torch.tensor([[2.0, -1.0], [-1.0, 3.0]], dtype=torch.float64)
+
+    def pure(parameters, batch):
+        x = torch.cat([parameters["one"], parameters["two"]])
+        return batch * (0.5 * x @ A @ x + (x**3).sum()), batch
+
+    theta = {"one": torch.tensor([0.5]).double(), "two": torch.tensor([-0.25]).double()}
+    v = {"one": torch.tensor([1.0]).double(), "two": torch.tensor([4.0]).double()}
+    answer = hessian_vector_products(Objective(pure, theta), 2.0, [v], method)
+    found = np.array([float(answer.products[0][name]) for name in ("one", "two")]) / answer.weight
+    expected = np.array([2.0 * 1 - 4 + 6 * 0.5 * 1, -1 + 3 * 4 - 6 * 0.25 * 4])
+    assert gap(found, expected) <= C[method]
+
+
 def test_a_filter_of_parameters_takes_the_block_of_the_hessian():
     case = tiny_lm()
     dense, batch = Dense(case.model, case.loss_fn), case.batches["a"]

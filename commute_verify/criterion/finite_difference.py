@@ -38,14 +38,14 @@ def choose_step(objective: Objective, batch: Batch, direction: Vector) -> Step:
     the difference between neighbours estimates the error of the coarser one. Steps that leave the region
     where the loss is finite are passed over.
     """
-    unit = _unit(direction)
+    length = norm(direction)
     before: Vector | None = None
     refusal: NotFiniteError | None = None
     best = Step(4.0 ** -_LADDER[objective.dtype][0], float("inf"))
     for power in _LADDER[objective.dtype]:
         size = 4.0**-power
         try:
-            now = _central(objective, batch, unit, size)[0]
+            now = _central(objective, batch, direction, length, size)[0]
         except NotFiniteError as error:
             before, refusal = None, error
             continue
@@ -84,22 +84,19 @@ def central_differences(
                 f"differences of gradients settle at no step (relative error {chosen.relative_error:.1g}); "
                 "call model.eval(), keep randomness out of loss_fn, or give float32"
             )
-        product, mean, weight = _central(objective, batch, _unit(direction), chosen.size)
-        products.append({name: p * length for name, p in product.items()})
+        product, mean, weight = _central(objective, batch, direction, length, chosen.size)
+        products.append(product)
     return Products(mean, products, weight)
 
 
-def _central(objective: Objective, batch: Batch, unit: Vector, size: float) -> tuple[Vector, Vector, float]:
-    """The central difference along a unit vector, and the mean of its two gradients."""
-    ahead, weight, _ = gradient_at(objective, objective.leaves(unit, size), batch)
-    behind, _, _ = gradient_at(objective, objective.leaves(unit, -size), batch)
+def _central(
+    objective: Objective, batch: Batch, direction: Vector, length: float, size: float
+) -> tuple[Vector, Vector, float]:
+    """The central difference along a direction of this length, and the mean of its two gradients."""
+    reach = size / length
+    ahead, weight, _ = gradient_at(objective, objective.leaves(direction, reach), batch)
+    behind, _, _ = gradient_at(objective, objective.leaves(direction, -reach), batch)
     for name, g in ahead.items():
-        difference = (g - behind[name]) / (2 * size)
-        behind[name] = (g + behind[name]) / 2
-        ahead[name] = difference
+        ahead[name] = torch.sub(g, behind[name]).div_(2 * reach)
+        behind[name] = torch.lerp(behind[name], g, 0.5)
     return ahead, behind, weight
-
-
-def _unit(direction: Vector) -> Vector:
-    length = norm(direction)
-    return {name: v / length for name, v in direction.items()}

@@ -104,7 +104,9 @@ class Objective:
         """Parameters to differentiate at: θ, or θ + step · direction."""
         if direction is None:
             return {name: p.detach().requires_grad_() for name, p in self.parameters.items()}
-        moved = {name: p + (step * direction[name]).to(p.dtype) for name, p in self.parameters.items()}
+        moved = {
+            name: torch.add(p, direction[name].to(p.dtype), alpha=step) for name, p in self.parameters.items()
+        }
         return {name: p.requires_grad_() for name, p in moved.items()}
 
     def evaluate(self, parameters: Mapping[str, Tensor], batch: Batch, then: Callable[[Evaluation], T]) -> T:

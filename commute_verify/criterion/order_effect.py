@@ -111,17 +111,32 @@ def _sample(run: Run, sizes: list[int], limit: Budget | None) -> OrderEffect:
         run.replicate(size)
     if limit is None:
         return run.effect(0, "all batches are used")
-    look = 1
+    look, stopped = 1, ""
     while run.effect(look, "").unresolved():
-        if not limit.allows(run, sizes[-1:]):
-            return run.effect(look, "the budget is spent")
-        run.expect(sizes[-1:])
-        try:
-            run.replicate(sizes[-1])
-        except ExhaustedError as error:
-            return run.effect(look, str(error))
+        if stopped:
+            return run.effect(look, stopped)
+        before = len(run.estimates)
+        stopped = _more(run, before // 2, sizes[-1], limit)
+        if len(run.estimates) == before:
+            return run.effect(look, stopped)
         look += 1
     return run.effect(look, "every sign is resolved")
+
+
+def _more(run: Run, replicates: int, size: int, limit: Budget) -> str:
+    """Further replicates up to the next look, and why there were fewer if there were.
+
+    Every look is paid for, so each waits until there is half as much data again.
+    """
+    for _ in range(replicates):
+        if not limit.allows(run, [size]):
+            return "the budget is spent"
+        run.expect([size])
+        try:
+            run.replicate(size)
+        except ExhaustedError as error:
+            return str(error)
+    return ""
 
 
 def _limit(until: str | None, budget: int | str | None) -> Budget | None:

@@ -37,7 +37,9 @@ def undisturbed(
         if seed is not None:
             random.seed(seed)
             np.random.seed(seed % 2**32)
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed a GPU not yet in use
+            if cuda is not None:
+                torch.cuda.manual_seed_all(seed)
         with torch.inference_mode(False), torch.enable_grad():
             yield
     finally:

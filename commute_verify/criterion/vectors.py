@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 
 import torch
@@ -53,4 +52,5 @@ def dot(x: Mapping[str, Tensor], y: Mapping[str, Tensor]) -> Tensor:
 
 def norm(x: Mapping[str, Tensor]) -> float:
     """‖x‖."""
-    return math.sqrt(float(dot(x, x)))
+    lengths = [torch.linalg.vector_norm(t.to(wide(t.dtype))).double() for t in x.values()]
+    return float(torch.stack(lengths).norm())
