@@ -53,7 +53,7 @@ def ladder(settings: Settings, window: Window) -> dict[str, Any]:
     observed excess when it is computed with looser tolerances and other steps.
     """
     problem = trained(settings)
-    at = derivatives(problem)
+    at = derivatives(problem.written_out())
     cells = []
     for dt in settings.windows:
         coarse = settings.loose * settings.rtol

@@ -1,6 +1,6 @@
 """Local predictions of an excess loss by the generated kernels, with third derivatives by autograd."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from commute_verify.kernels import numpy_kernels
 from experiments.quadratic.predictions import Expansion, Signature
-from experiments.transformer_flow.gpt2 import written_out
 from experiments.transformer_flow.problem import EACH, Problem
 
 Array = NDArray[np.float64]
@@ -28,8 +27,10 @@ class Derivatives:
 
 
 def derivatives(problem: Problem) -> Derivatives:
-    """All of them at the problem's θ, reverse over reverse over reverse, of the model written out."""
-    problem = replace(problem, model=written_out(problem.model))
+    """All of them at the problem's θ, reverse over reverse over reverse.
+
+    Third derivatives are wrong unless every LayerNorm of the model is written out.
+    """
     K, n = len(EACH), problem.theta.size
     g = np.stack([problem.gradient(each, problem.theta) for each in EACH])
     directions = torch.from_numpy(g)

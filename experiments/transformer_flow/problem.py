@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from experiments.transformer_flow.gpt2 import gpt2
+from experiments.transformer_flow.gpt2 import gpt2, written_out
 from experiments.transformer_flow.languages import sentences
 from experiments.transformer_flow.settings import LANGUAGES, Settings
 
@@ -35,7 +35,7 @@ class Problem:
 
     def loss(self, weights: Array, point: Tensor) -> Tensor:
         """Σ_k w_k L_k at a flat float64 tensor (n,); languages of weight 0 are not run."""
-        shapes = {name: p.shape for name, p in self.model.named_parameters()}
+        shapes = self._shapes
         parts = torch.split(point, [shape.numel() for shape in shapes.values()])
         parameters = {
             name: part.view(shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)
@@ -47,10 +47,18 @@ class Problem:
         means = nats.view(len(used), -1).mean(dim=1)
         return means @ torch.from_numpy(weights[used])
 
+    @cached_property
+    def _shapes(self) -> dict[str, torch.Size]:
+        return {name: p.shape for name, p in self.model.named_parameters()}
+
     def gradient(self, weights: Array, theta: Array) -> Array:
         """∇(Σ_k w_k L_k)(θ), shape (n,)."""
         point = torch.tensor(theta, requires_grad=True)
         return np.asarray(torch.autograd.grad(self.loss(weights, point), point)[0].numpy())
+
+    def written_out(self) -> "Problem":
+        """The same losses by elementary operations, whose third derivatives autograd gets right."""
+        return replace(self, model=written_out(self.model))
 
     def losses(self, theta: Array) -> Array:
         """L_k(θ), shape (K,)."""

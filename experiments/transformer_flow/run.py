@@ -9,7 +9,8 @@ import torch
 
 from experiments.quadratic.statistics import plain
 from experiments.transformer_flow.ladder import SWAP, Window, curvature, ladder
-from experiments.transformer_flow.problem import EACH, MIXTURE, trained, untrained
+from experiments.transformer_flow.predictions import derivatives
+from experiments.transformer_flow.problem import EACH, MIXTURE, Problem, trained, untrained
 from experiments.transformer_flow.settings import Settings
 
 PartFunction = Callable[[Settings], dict[str, Any]]
@@ -39,8 +40,15 @@ def model(settings: Settings) -> dict[str, Any]:
             "cosine": g[0] @ g[1] / np.prod(norms),
             "lambda_max": ritz.value,
             "products": ritz.steps,
+            "third_derivative_gap": _third_derivative_gap(problem),
         }
     )
+
+
+def _third_derivative_gap(problem: Problem) -> float:
+    """How far autograd's third derivatives of PyTorch's own layer_norm are from those of it written out."""
+    right = derivatives(problem.written_out()).Tgg
+    return float(np.linalg.norm(derivatives(problem).Tgg - right) / np.linalg.norm(right))
 
 
 def swap(settings: Settings) -> dict[str, Any]:
