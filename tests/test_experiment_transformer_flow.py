@@ -296,9 +296,10 @@ def test_an_excess_is_the_difference_of_losses_and_keeps_its_digits_where_that_d
 def test_cutting_stages_changes_the_steps_and_not_the_flow(problem):
     schedule = ladder.SWAP.schedule("12", 1e-2)
     cut = in_other_steps(schedule)
-    assert len(cut.durations) == 4
-    whole, pieces = (displacement(problem, s, 1e-11) for s in (schedule, cut))
-    assert 0 < relative(pieces, whole) <= 1e-9  # order: rtol times the number of steps
+    assert len(cut.durations) == 3
+    assert cut.totals() == pytest.approx(schedule.totals(), rel=4 * EPS)  # roundoff: C = 4
+    whole, pieces = (displacement(problem, s, SMOKE.rtol) for s in (schedule, cut))
+    assert 0 < relative(pieces, whole) <= 10 * SMOKE.rtol  # order: rtol a step
 
 
 def test_the_same_settings_give_the_same_numbers(results):

@@ -41,7 +41,7 @@ def ladders(results: dict[str, Any], name: str) -> str:
         _floor(error, results)
         error.set(xlabel=r"$\Delta t\,\lambda_{\max}$", ylabel="|observed / predicted − 1|")
         ratio.legend(loc="lower left")
-        error.legend(loc="lower right", fontsize=8.5)
+        error.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=3, fontsize=8.5)
         return svg(figure, name)
 
 

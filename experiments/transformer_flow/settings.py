@@ -34,9 +34,9 @@ class Settings:
     windows: tuple[float, ...] = tuple(float(f"{1e-5 * 3**k:.3g}") for k in range(9))
     tilt_even: tuple[float, float] = (0.5, 0.25)
     tilt_skewed: tuple[float, float] = (0.9, 0.05)
-    rtol: float = 1e-11
+    rtol: float = 1e-10
     loose: float = 100.0
-    nodes: int = 8
+    nodes: int = 6
 
     def __post_init__(self) -> None:
         """Refuse sizes that are not positive, a ladder that does not ascend, tilts off the simplex."""
