@@ -124,6 +124,13 @@ def test_a_planted_error_in_a_derivative_collapses_a_slope(results, at, plant, o
         assert_slopes(slopes(results["swap"], plant(at), order), slope)
 
 
+def test_pytorchs_own_layer_norm_collapses_the_slope_of_order_three(results, problem):
+    if results["model"]["third_derivative_gap"] < 1e-6:
+        pytest.skip("this PyTorch has a layer_norm with a right third derivative")
+    with pytest.raises(AssertionError):
+        assert_slopes(slopes(results["swap"], predictions.derivatives(problem), 3), 2)
+
+
 def negated(kernel):
     return lambda *arguments: -kernel(*arguments)
 
