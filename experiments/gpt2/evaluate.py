@@ -1,0 +1,48 @@
+"""Validation loss on fixed windows, summed in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from experiments.gpt2.model import token_losses
+from experiments.gpt2.parallel import Ranks
+from experiments.gpt2.shards import Shards
+
+TOKENS_AT_ONCE = 4096
+"""Tokens in one forward pass; logits are what takes the memory."""
+
+
+def fixed_windows(available: int, windows: int) -> NDArray[np.int64]:
+    """So many different windows spread evenly over those there are, or all of them."""
+    count = min(windows, available)
+    return np.arange(count, dtype=np.int64) * available // max(1, count)
+
+
+def evaluate(
+    model: nn.Module, shards: Shards, domains: Sequence[str], *, windows: int = 64
+) -> dict[str, float]:
+    """Mean nats per token of every domain on fixed validation windows (all of them, if there are fewer).
+
+    The same windows at every call, so that differences between checkpoints hold no sampling noise. Under
+    torchrun every rank takes its share of the windows, and all return the same numbers.
+    """
+    ranks = Ranks.here()
+    context, device = model.config.n_positions, next(model.parameters()).device  # type: ignore[union-attr]
+    at_once = max(1, TOKENS_AT_ONCE // context)  # type: ignore[operator]
+    sums = torch.zeros(len(domains), dtype=torch.float64, device=device)
+    counts = []
+    with torch.no_grad():
+        for k, domain in enumerate(domains):
+            chosen = fixed_windows(shards.windows(domain, "validation", context), windows)  # type: ignore[arg-type]
+            counts.append(len(chosen) * context)  # type: ignore[operator]
+            mine = chosen[ranks.rank :: ranks.count]
+            for start in range(0, len(mine), at_once):
+                batch = shards.batch(domain, "validation", mine[start : start + at_once], context)  # type: ignore[arg-type]
+                sums[k] += token_losses(model, batch.to(device)).double().sum()
+    ranks.add(sums)
+    return {domain: float(sums[k]) / counts[k] for k, domain in enumerate(domains)}
