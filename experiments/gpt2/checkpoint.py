@@ -1,8 +1,8 @@
 """Checkpoints that are whole or absent, and open in the Hugging Face ecosystem.
 
-A checkpoint is a folder: ``model.safetensors``, ``config.json`` and the tokenizer's files as `save_pretrained`
-writes them, ``optimizer.pt`` (the optimizer's state_dict, read with weights_only=True) and ``state.json``. It is
-written beside its place, synced to the disk, and moved there.
+A checkpoint is a folder: ``model.safetensors``, ``config.json`` and the tokenizer's files as
+`save_pretrained` writes them, ``optimizer.pt`` (the optimizer's state_dict, read with weights_only=True) and
+``state.json``. It is written beside its place, synced to the disk, and moved there.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from commute_verify.errors import CommuteError
 from experiments.gpt2.model import build
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
 FORMAT, VERSION = "commute_verify checkpoint", 1
 CHECKPOINTS = "checkpoints"
 WEIGHTS, OPTIMIZER, STATE = "model.safetensors", "optimizer.pt", "state.json"
+TIED = "lm_head.weight"
 
 
 @dataclass(frozen=True)
@@ -58,19 +58,19 @@ class Checkpoint:
     folder: Path
     state: State
 
-    def model(self, device: torch.device | str = "cpu") -> GPT2LMHeadModel:
-        """The model, float32, in training mode (it has no dropout)."""
+    def model(self) -> GPT2LMHeadModel:
+        """The model, float32, on the CPU, in training mode (it has no dropout)."""
         from safetensors.torch import load_file
 
         model = build(self.state.settings.architecture, seed=0)
         held = load_file(self.folder / WEIGHTS)
         missing, unexpected = model.load_state_dict(held, strict=False)
-        if unexpected or set(missing) - {"lm_head.weight"}:
+        if unexpected or set(missing) - {TIED}:
             raise CommuteError(
                 f"{self.folder / WEIGHTS} is of another model: {[*missing, *unexpected]} do not fit"
             )
         model.tie_weights()
-        return model.to(device)  # type: ignore[arg-type,unused-ignore]
+        return model
 
     def optimizer_state(self) -> dict[str, Any]:
         """What ``optimizer.state_dict()`` was."""
@@ -81,7 +81,7 @@ class Checkpoint:
 def rng_states() -> dict[str, str]:
     """The states of PyTorch's generators, as text."""
     found = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
+    if torch.cuda.is_available():
         found["cuda"] = torch.cuda.get_rng_state()
     return {name: base64.b64encode(state.numpy().tobytes()).decode() for name, state in found.items()}
 
@@ -103,7 +103,11 @@ def folder_of(run: Path, step: int) -> Path:
 
 
 def save(
-    folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, tokenizer_folder: Path, state: State
+    folder: Path,
+    model: GPT2LMHeadModel,
+    optimizer: torch.optim.Optimizer,
+    tokenizer_folder: Path,
+    state: State,
 ) -> Checkpoint:
     """Write a checkpoint: after this returns it survives a power cut, before that there is none of it.
 
@@ -113,7 +117,7 @@ def save(
     try:
         shutil.rmtree(partial, ignore_errors=True)
         shutil.copytree(tokenizer_folder, partial)
-        model.save_pretrained(str(partial))  # type: ignore[operator]
+        _save_weights(model, partial)
         torch.save(optimizer.state_dict(), partial / OPTIMIZER)
         sums = {name: _sha256(partial / name) for name in (WEIGHTS, OPTIMIZER)}
         (partial / STATE).write_bytes(_plain(state, sums))
@@ -170,7 +174,7 @@ def steps_saved(run: Path) -> list[int]:
 
 
 def latest(run: Path) -> Checkpoint | None:
-    """The newest whole checkpoint of a run, or None; each corrupt one that is passed over is named on stderr."""
+    """The newest whole checkpoint of a run, or None; corrupt ones are passed over, and named on stderr."""
     for step in reversed(steps_saved(run)):
         try:
             return load(folder_of(run, step))
@@ -191,6 +195,15 @@ def sweep(run: Path) -> None:
     """Remove what an interrupted save left."""
     for left in (run / CHECKPOINTS).glob(".step-*.partial-*"):
         shutil.rmtree(left, ignore_errors=True)
+
+
+def _save_weights(model: GPT2LMHeadModel, folder: Path) -> None:
+    """The files of ``model.save_pretrained``; the output matrix is the token embedding, and saved once."""
+    from safetensors.torch import save_file
+
+    held = {name: tensor.contiguous() for name, tensor in model.state_dict().items() if name != TIED}
+    save_file(held, folder / WEIGHTS, metadata={"format": "pt"})
+    model.config.save_pretrained(str(folder))
 
 
 def _plain(state: State, sums: Mapping[str, str]) -> bytes:

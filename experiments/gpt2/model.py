@@ -24,22 +24,21 @@ def build(architecture: Architecture, seed: int) -> GPT2LMHeadModel:
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return GPT2LMHeadModel(
-            GPT2Config(
-                vocab_size=architecture.vocabulary,
-                n_positions=architecture.context,
-                n_embd=architecture.width,
-                n_layer=architecture.layers,
-                n_head=architecture.heads,
-                bos_token_id=None,
-                eos_token_id=None,
-                use_cache=False,
-                resid_pdrop=0.0,
-                embd_pdrop=0.0,
-                attn_pdrop=0.0,
-                attn_implementation=architecture.attention,
-            )
+        config = GPT2Config(
+            vocab_size=architecture.vocabulary,
+            n_positions=architecture.context,
+            n_embd=architecture.width,
+            n_layer=architecture.layers,
+            n_head=architecture.heads,
+            bos_token_id=None,
+            eos_token_id=None,
+            use_cache=False,
+            resid_pdrop=0.0,
+            embd_pdrop=0.0,
+            attn_pdrop=0.0,
+            **{"attn_implementation": architecture.attention},  # type: ignore[arg-type]
         )
+        return GPT2LMHeadModel(config)
 
 
 def token_losses(model: nn.Module, windows: Tensor) -> Tensor:
@@ -64,9 +63,9 @@ def parameters(model: nn.Module) -> int:
 def flops_per_token(architecture: Architecture) -> float:
     """FLOPs of forward and backward: 6 N + 12 · layers · width · context.
 
-    N counts the weights that multiply activations: blocks, and the output matrix (tied to the token embedding).
-    Looking up embeddings costs nothing. Source: Chowdhery et al. 2022 (PaLM), appendix B; the causal half of
-    attention is counted in full there, and here.
+    N counts the weights that multiply activations: blocks, and the output matrix (tied to the token
+    embedding). Looking up embeddings costs nothing. Source: Chowdhery et al. 2022 (PaLM), appendix B; the
+    causal half of attention is counted in full there, and here.
     """
     width, layers = architecture.width, architecture.layers
     multiplied = 12 * width * width * layers + width * architecture.vocabulary

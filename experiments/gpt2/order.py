@@ -33,8 +33,8 @@ def _epoch(seed: int, domain: str, epoch: int, windows: int) -> NDArray[np.int64
 def window_indices(seed: int, domain: str, windows: int, first: int, count: int) -> NDArray[np.int64]:
     """The indices of a domain's windows number first, …, first + count − 1.
 
-    Window number n stands in epoch n // windows, and each epoch is a permutation of its own: a pure function of
-    (seed, domain, n). Shape (count,), int64, entries in [0, windows).
+    Window number n stands in epoch n // windows, and each epoch is a permutation of its own: a pure function
+    of (seed, domain, n). Shape (count,), int64, entries in [0, windows).
     """
     if windows < 1:
         raise CommuteError(f"domain {domain!r} has no whole window: give it more text or a shorter context")
@@ -48,11 +48,12 @@ def window_indices(seed: int, domain: str, windows: int, first: int, count: int)
 
 
 def counts_exact(weights: ArrayLike, batch: int, step0: int, steps: int) -> Counts:
-    """How many sequences of each domain the steps step0, …, step0 + steps − 1 of a stage hold; no chance in it.
+    """Sequences of each domain in the steps step0, …, step0 + steps − 1 of a stage, without chance.
 
     weights (K,) are constant over the stage; the result is (steps, K), each row summing to ``batch``. After n
     sequences every domain has had w_k n of them to within 1 − 1/(2K − 2): so the total over a stage is
-    exactly w_k · batch · steps wherever that is whole. Source: Tijdeman 1980 (the chairman assignment problem).
+    exactly w_k · batch · steps wherever that is whole. Source: Tijdeman 1980 (the chairman assignment
+    problem).
 
     >>> counts_exact([0.75, 0.25], 2, 0, 4).sum(axis=0).tolist()
     [6, 2]

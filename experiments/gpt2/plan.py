@@ -90,10 +90,11 @@ class Plan:
         if stage not in self._tables:
             self._tables[stage] = counts_exact(weights, batch, 0, int(self.stages.durations[stage]))
         start = int(self._ends[stage - 1]) if stage else 0
-        return self._tables[stage][step - self.first - start]
+        counts: Counts = self._tables[stage][step - self.first - start]
+        return counts
 
     def rows(self, step: int, cursor: Mapping[str, int], rank: int = 0, ranks: int = 1) -> Rows:
-        """What one rank of so many trains on in a step; together they hold the step's batch, domain by domain."""
+        """What one rank trains on in a step; together the ranks hold the batch, domain by domain."""
         counts, batch = self.counts(step), self.settings.batch
         context = self.settings.architecture.context
         begin, end = rank * batch // ranks, (rank + 1) * batch // ranks

@@ -40,13 +40,13 @@ class Architecture:
 
 @dataclass(frozen=True)
 class Training:
-    """One run. Units: ``batch`` and ``micro_batch`` in sequences, ``warmup`` and ``steps`` in optimizer steps.
+    """One run; ``batch`` and ``micro_batch`` are in sequences, ``warmup`` and ``steps`` in optimizer steps.
 
     ``paradigm``: with "sampling" the domain weights are the probabilities of a sequence's domain, with
     "weighted-loss" every step holds all domains equally and the weights multiply their mean losses.
     ``decay`` is what the learning rate does after the warm-up: stay, or fall on half a cosine to ``floor``
-    times ``lr`` at ``steps``. ``betas`` are Adam's; "momentum" uses the first. ``clip`` bounds the norm of the
-    gradient; None leaves it. ``micro_batch`` bounds what is held in memory at once; None takes the batch.
+    times ``lr`` at ``steps``. ``betas`` are Adam's; "momentum" uses the first. ``clip`` bounds the norm of
+    the gradient; None leaves it. ``micro_batch`` bounds what is held in memory at once; None takes the batch.
     Weight decay (decoupled with "adamw") is applied to matrices, and not to biases and norms.
     """
 

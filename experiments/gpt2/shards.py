@@ -89,12 +89,12 @@ class Shards:
         return int(self._counted(domain, split)["documents"])
 
     def bytes_per_token(self, domain: str, split: str) -> float:
-        """UTF-8 bytes of the documents over tokens, separators included: nats/token / ln 2 / this is bits/byte."""
+        """UTF-8 bytes of the documents over tokens: bits/byte = nats/token / ln 2 / this."""
         counted = self._counted(domain, split)
         return int(counted["bytes"]) / int(counted["tokens"])
 
     def windows(self, domain: str, split: str, context: int) -> int:
-        """Number of windows of context + 1 tokens; neighbours share one token, so that each is predicted once."""
+        """Number of windows of context + 1 tokens; neighbours share a token: each is predicted once."""
         return max(0, self.tokens(domain, split) - 1) // context
 
     def window(self, domain: str, split: str, index: int, context: int) -> Tensor:
@@ -113,8 +113,8 @@ class Shards:
                 found = self.windows(domain, split, context)
                 if found < least:
                     raise CommuteError(
-                        f"domain {domain!r} has {self.tokens(domain, split)} {split} tokens, fewer than {what} "
-                        f"({least} × {context}): give it more text, or a smaller batch or context"
+                        f"domain {domain!r} has {self.tokens(domain, split)} {split} tokens, fewer than "
+                        f"{what} ({least} × {context}): give it more text, or a smaller batch or context"
                     )
 
     def _counted(self, domain: str, split: str) -> Mapping[str, Any]:
@@ -147,8 +147,8 @@ def build(
     """Tokenise the sources into a folder, unless it holds these very shards already; return them.
 
     Of every 1/validation_share documents in a row, one drawn at random goes to validation. The limits are per
-    domain: reading stops after the document that reaches one. Raises CommuteError when the folder holds shards
-    of other settings, naming them, and when a source gives no document to either split.
+    domain: reading stops after the document that reaches one. Raises CommuteError when the folder holds
+    shards of other settings, naming them, and when a source gives no document to either split.
     """
     if not 0 < validation_share <= 0.5:
         raise CommuteError(f"validation_share is {validation_share}: give a share above 0 and at most 0.5")
@@ -244,7 +244,7 @@ def _tokenised(
 ) -> dict[str, dict[str, int]]:
     """Write both splits of a domain; its exact counts."""
     counted = {split: {"documents": 0, "bytes": 0, "tokens": 0} for split in SPLITS}
-    files: dict[str, BinaryIO] = {split: open(folder / f"{name}.{split}.bin", "wb") for split in SPLITS}
+    files: dict[str, BinaryIO] = {split: open(folder / f"{name}.{split}.bin", "wb") for split in SPLITS}  # noqa: SIM115
     try:
         number = 0
         while chunk := list(islice(texts, CHUNK)):

@@ -142,7 +142,7 @@ class File:
                 packed = raw.read(2) == b"\x1f\x8b"
                 raw.seek(0)
                 unpacked = gzip.GzipFile(fileobj=raw) if packed else raw
-                for line in io.TextIOWrapper(unpacked, encoding="utf-8-sig", newline="\n"):  # type: ignore[arg-type]
+                for line in io.TextIOWrapper(unpacked, encoding="utf-8-sig", newline="\n"):
                     if "\0" in line:
                         raise CommuteError(
                             f"{self.path} is binary: give UTF-8 text, JSON lines, or either as .gz"

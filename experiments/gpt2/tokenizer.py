@@ -61,7 +61,7 @@ class Tokenizer:
             raise CommuteError(f"{wrapped.name_or_path} has neither an end-of-text nor a separator token")
         self._wrapped, self._backend = wrapped, backend
         self.separator: int = int(separator)
-        self.vocabulary: int = len(wrapped)  # type: ignore[arg-type]
+        self.vocabulary: int = len(wrapped)
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of every text, without special tokens."""
@@ -100,8 +100,8 @@ class Tokenizer:
         from transformers import PreTrainedTokenizerFast
 
         backend = Backend(models.BPE())
-        backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # type: ignore[assignment]
-        backend.decoder = decoders.ByteLevel()  # type: ignore[assignment]
+        backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        backend.decoder = decoders.ByteLevel()
         trainer = trainers.BpeTrainer(
             vocab_size=spec.vocabulary,
             special_tokens=[SEPARATOR],
@@ -111,7 +111,8 @@ class Tokenizer:
         backend.train_from_iterator(
             (text for name, source in sources.items() for text in _sample(name, source, spec)), trainer
         )
-        return cls(PreTrainedTokenizerFast(tokenizer_object=backend, eos_token=SEPARATOR))
+        made: Any = PreTrainedTokenizerFast
+        return cls(made(tokenizer_object=backend, eos_token=SEPARATOR))
 
 
 def digest(folder: Path) -> str:

@@ -1,7 +1,7 @@
 """``python -m experiments.gpt2.train``: train a GPT-2 on several domains; torchrun runs it on many devices.
 
-Read it from top to bottom: `main` gives the command, `train` the loop. A run that was stopped, by Ctrl-C, by a
-kill or by a full disk, goes on with the same command, to the same parameters bit for bit.
+Read it from top to bottom: `main` gives the command, `train` the loop. A run that was stopped, by Ctrl-C, by
+a kill or by a full disk, goes on with the same command, to the same parameters bit for bit.
 """
 
 from __future__ import annotations
@@ -10,11 +10,9 @@ import argparse
 import dataclasses
 import hashlib
 import json
-import os
 import signal
 import sys
 import threading
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -73,12 +71,12 @@ def train(
     Steps are numbered on from the start's. Kept under ``out/checkpoints`` are those of `save_at` (numbers of
     steps done) and the last; two more, every `save_every` steps, wait for a resume and go at the end. The
     batch of a step follows from (seed, cursor, counts) alone. Validation losses after the steps of
-    `evaluate_at` and every `evaluate_every` are in metrics.jsonl (`metrics.evaluations`). `counts`: see `Plan`.
-    If `out` holds this run already, it goes on, or returns at once if it is over.
+    `evaluate_at` and every `evaluate_every` are in metrics.jsonl (`metrics.evaluations`). `counts`: see
+    `Plan`. If `out` holds this run already, it goes on, or returns at once if it is over.
 
-    Raises CommuteError where `out` holds another run (naming what changed), the start does not fit the settings
-    or the tokenizer, a domain is too small, the loss is not finite, or a disk is full; KeyboardInterrupt after a
-    Ctrl-C, with the state saved.
+    Raises CommuteError where `out` holds another run (naming what changed), the start does not fit the
+    settings or the tokenizer, a domain is too small, the loss is not finite, or a disk is full;
+    KeyboardInterrupt after a Ctrl-C, with the state saved.
     """
     ranks = Ranks.here()
     device = device_of(settings.device)
@@ -93,7 +91,8 @@ def train(
     if held is not None and held.state.step >= plan.last and held is not start:
         return held
 
-    model: nn.Module = held.model(device) if held else build(settings.architecture, settings.seed).to(device)  # type: ignore[arg-type,unused-ignore]
+    model = held.model() if held else build(settings.architecture, settings.seed)
+    model.to(device)  # type: ignore[arg-type]
     optimizer = optimizer_for(model, settings)
     if held:
         optimizer.load_state_dict(held.optimizer_state())
@@ -205,8 +204,8 @@ def _read(
         }
         if not all(value is None or abs(value) < float("inf") for value in loss.values()):
             raise CommuteError(
-                f"the loss is not finite at step {step} ({loss}): lower the learning rate or clip the gradient; "
-                "the last checkpoint is from before"
+                f"the loss is not finite at step {step} ({loss}): lower the learning rate, or clip the "
+                "gradient; the last checkpoint is from before"
             )
         if metrics:
             metrics.step(step, settings.lr_at(step), loss, speed, mfu)
@@ -341,7 +340,7 @@ def _stoppable() -> Iterator[_Stop]:
         stop.asked = True
         signal.signal(number, before[number] or signal.SIG_DFL)
 
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before: dict[int, Any] = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for number in before:
         signal.signal(number, ask)
     try:
