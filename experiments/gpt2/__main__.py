@@ -19,7 +19,7 @@ from pathlib import Path
 from commute_verify.errors import CommuteError
 from experiments.gpt2 import perform
 from experiments.gpt2.collect import collected, publication
-from experiments.gpt2.jobs import jobs
+from experiments.gpt2.jobs import Job, jobs
 from experiments.gpt2.pool import perform_all
 from experiments.gpt2.presets import PRESETS, preset
 from experiments.gpt2.study import Study
@@ -75,8 +75,12 @@ def _run(options: argparse.Namespace, argv: Sequence[str]) -> None:
         run(study, options.jobs, options.threads, options.only)
         if options.only:
             return
-        record = {"argv": ["python", "-m", "experiments.gpt2", *argv], "preset": chosen.name}
-        record |= {"seconds_of_this_start": round(time.monotonic() - start, 1), **circumstances()}
+        record = {
+            "argv": ["python", "-m", "experiments.gpt2", *argv],
+            "preset": chosen.name,
+            "seconds_of_this_start": round(time.monotonic() - start, 1),
+            **circumstances(),
+        }
         write(options.out / "provenance.json", (json.dumps(record, sort_keys=True, indent=1) + "\n").encode())
     results = collected(study)
     write(options.out / "results.json", dump(results))
@@ -104,7 +108,7 @@ def run(study: Study, workers: int | None = None, threads: int = 1, only: str | 
     perform_all(todo, partial(perform.perform, study), partial(perform.is_ready, study), workers, threads)
 
 
-def _share(branches: list[perform.Job], only: str) -> list[perform.Job]:
+def _share(branches: list[Job], only: str) -> list[Job]:
     number, slash, count = only.partition("/")
     if not (slash and number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count)):
         raise CommuteError(f"--only {only!r}: give I/N with 1 ≤ I ≤ N, such as 1/4")

@@ -46,7 +46,7 @@ def far_batches(
             )
         numbers = window_indices(seed, domain, windows, windows - need, need)
         drawn = torch.stack([shards.window(domain, "train", int(number), context) for number in numbers])
-        found[domain] = list(drawn.split(chosen.sequences))
+        found[domain] = [*drawn.view(chosen.batches, chosen.sequences, -1)]
     return found
 
 
@@ -63,7 +63,7 @@ def measured(
     power_steps: int,
 ) -> dict[str, Any]:
     """The plain and the preconditioned effect, gradients, curvature and cost, ready for JSON."""
-    model.eval()
+    model.train(False)
     device = next(model.parameters()).device
     placed = {name: [batch.to(device) for batch in batches] for name, batches in data.items()}
     D = AdamPreconditioner.from_state_dict(optimizer, model)

@@ -79,7 +79,7 @@ def perform(study: Study, job: Job) -> None:
     """Make one piece."""
     from transformers.utils import logging
 
-    logging.disable_progress_bar()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     shards = Shards.open(study.shards)
     if job.branch:
         save(job.result, intervene(study, shards, job.branch))
@@ -117,7 +117,8 @@ def estimate(study: Study, shards: Shards, weights: Mapping[str, float], step: i
     training = start.state.settings
     context = training.architecture.context
     data = far_batches(shards, study.domains, context, preset.criterion, training.seed, reach(study))
-    network = start.model(model.device_of(training.device))
+    network = start.model()
+    network.to(model.device_of(training.device))  # type: ignore[arg-type]
     loss = evaluate(network, shards, study.domains, windows=preset.validation)
     found = measured(network, start.optimizer_state(), data, preset.criterion.power_steps)
     return {"step": step, "lr": training.lr_at(step), "loss": loss, **found}

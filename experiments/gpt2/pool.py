@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 from commute_verify.errors import CommuteError
 
@@ -71,22 +71,32 @@ def perform_all(
     progress = Progress(sum(job.cost for job in jobs), len(jobs))
     progress.start()
     if workers == 1:
-        _one_by_one(jobs, perform, ready, progress)
+        _one_by_one(jobs, perform, ready, threads, progress)
     else:
         _side_by_side(list(jobs), perform, ready, workers, threads, progress)
 
 
 def _one_by_one(
-    jobs: Sequence[J], perform: Callable[[J], None], ready: Callable[[J], bool], progress: Progress
+    jobs: Sequence[J],
+    perform: Callable[[J], None],
+    ready: Callable[[J], bool],
+    threads: int,
+    progress: Progress,
 ) -> None:
-    waiting = list(jobs)
-    while waiting:
-        job = _next(waiting, ready)
-        if job is None:
-            raise _stuck(waiting)
-        start = time.monotonic()
-        perform(job)
-        progress.tell(job, time.monotonic() - start)
+    import torch
+
+    waiting, before = list(jobs), torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        while waiting:
+            job = _next(waiting, ready)
+            if job is None:
+                raise _stuck(waiting)
+            start = time.monotonic()
+            perform(job)
+            progress.tell(job, time.monotonic() - start)
+    finally:
+        torch.set_num_threads(before)
 
 
 def _side_by_side(
@@ -99,7 +109,7 @@ def _side_by_side(
 ) -> None:
     context = get_context("spawn")
     idle: list[Connection] = []
-    busy: dict[Connection, tuple[J, float]] = {}
+    busy: dict[Any, tuple[J, float]] = {}
     processes = []
     try:
         for _ in range(min(workers, len(waiting))):
@@ -116,9 +126,8 @@ def _side_by_side(
                 busy[connection] = (job, time.monotonic())
             if not busy:
                 raise _stuck(waiting)
-            for connection in wait(list(busy), timeout=2.0):
-                assert isinstance(connection, Connection)
-                job, start = busy.pop(connection)
+            for ended in wait(list(busy), timeout=2.0):
+                connection, (job, start) = cast(Connection, ended), busy.pop(ended)
                 try:
                     error = connection.recv()
                 except EOFError:
@@ -130,9 +139,13 @@ def _side_by_side(
                     raise CommuteError(f"{job.name}: {error}")
                 progress.tell(job, time.monotonic() - start)
                 idle.append(connection)
-    finally:
+        for connection in idle:
+            connection.send(None)
+    except BaseException:
         for process in processes:
             process.terminate()
+        raise
+    finally:
         for process in processes:
             process.join()
 
@@ -152,7 +165,7 @@ def _stuck(waiting: Sequence[Job]) -> CommuteError:
 
 
 def _serve(connection: Connection, perform: Callable[[Any], None], threads: int, parent: int) -> None:
-    """Perform what comes along the connection until it closes or the parent is gone."""
+    """Perform what comes along the connection until it closes, None comes, or the parent is gone."""
     import torch
 
     torch.set_num_threads(threads)
@@ -161,6 +174,8 @@ def _serve(connection: Connection, perform: Callable[[Any], None], threads: int,
         try:
             job = connection.recv()
         except (EOFError, KeyboardInterrupt):
+            return
+        if job is None:
             return
         try:
             perform(job)
