@@ -13,21 +13,17 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from commute_verify.errors import CommuteError
 from experiments.gpt2 import perform
 from experiments.gpt2.collect import collected, publication
-from experiments.gpt2.jobs import Job, jobs
-from experiments.gpt2.pool import perform_all
+from experiments.gpt2.parts import SYNTHETIC
 from experiments.gpt2.presets import PRESETS, preset
 from experiments.gpt2.study import Study
 from experiments.provenance import circumstances
 from experiments.results import dump
 from experiments.storage import write
-
-SYNTHETIC = ("one=synthetic", "two=synthetic")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -72,7 +68,7 @@ def _run(options: argparse.Namespace, argv: Sequence[str]) -> None:
     study = Study(chosen, tuple(options.data or SYNTHETIC), options.out)
     if not options.collect:
         start = time.monotonic()
-        run(study, options.jobs, options.threads, options.only)
+        perform.run(study, options.jobs, options.threads, options.only)
         if options.only:
             return
         record = {
@@ -93,26 +89,6 @@ def _told(options: argparse.Namespace) -> list[str]:
     """The command without what belongs to this machine alone."""
     data = [f"--data {entry.partition('=')[0]}=…" for entry in options.data or ()]
     return [f"--preset {options.preset}", *data, "--out …"]
-
-
-def run(study: Study, workers: int | None = None, threads: int = 1, only: str | None = None) -> None:
-    """Perform every job of a study whose piece is not there yet."""
-    todo = jobs(study)
-    if only is not None:
-        todo = _share([job for job in todo if job.branch], only)
-    todo = [job for job in todo if not job.result.exists()]
-    study.begin()
-    perform.prepare(study)
-    if workers is None:
-        workers = 2 if study.preset.training.device == "cpu" else 1
-    perform_all(todo, partial(perform.perform, study), partial(perform.is_ready, study), workers, threads)
-
-
-def _share(branches: list[Job], only: str) -> list[Job]:
-    number, slash, count = only.partition("/")
-    if not (slash and number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count)):
-        raise CommuteError(f"--only {only!r}: give I/N with 1 ≤ I ≤ N, such as 1/4")
-    return branches[int(number) - 1 :: int(count)]
 
 
 def _stop(number: int, frame: object) -> None:

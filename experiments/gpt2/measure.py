@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from commute_verify.criterion import AdamPreconditioner, OrderEffect, hvp, order_effect
+from commute_verify.criterion.objective import LossFunction
 from commute_verify.errors import CommuteError
 from experiments.gpt2.model import loss_fn
 from experiments.gpt2.order import window_indices
@@ -119,7 +120,11 @@ def _root(square: float) -> float | None:
 
 
 def largest_curvature(
-    model: nn.Module, batch: Tensor, scales: Mapping[str, Tensor] | None, steps: int
+    model: nn.Module,
+    batch: Tensor,
+    scales: Mapping[str, Tensor] | None,
+    steps: int,
+    loss: LossFunction = loss_fn,
 ) -> float:
     """The largest |eigenvalue| of H, or of √D H √D, on one batch, by power iteration from a fixed start."""
     draw = torch.Generator().manual_seed(SEED)
@@ -129,7 +134,7 @@ def largest_curvature(
     for _ in range(steps):
         length = math.sqrt(math.fsum(float(x.double().square().sum()) for x in v.values()))
         pushed = {name: roots[name] * x / length for name, x in v.items()}
-        found = hvp(model, loss_fn, batch, pushed)
+        found = hvp(model, loss, batch, pushed)
         v = {name: roots[name] * x for name, x in found.items()}
         size = math.sqrt(math.fsum(float(x.double().square().sum()) for x in v.values()))
     return size

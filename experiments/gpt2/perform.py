@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,16 +16,37 @@ from experiments.gpt2 import checkpoint, model
 from experiments.gpt2.checkpoint import Checkpoint
 from experiments.gpt2.evaluate import evaluate
 from experiments.gpt2.interventions import Branch, Counts, check_equal, flow_time, tokens
-from experiments.gpt2.jobs import Job
+from experiments.gpt2.jobs import Job, jobs
 from experiments.gpt2.measure import far_batches, measured
 from experiments.gpt2.metrics import evaluations
 from experiments.gpt2.plan import Plan
+from experiments.gpt2.pool import perform_all
 from experiments.gpt2.settings import Training
 from experiments.gpt2.shards import Shards, build
 from experiments.gpt2.sources import parse
 from experiments.gpt2.study import Study, save
 from experiments.gpt2.tokenizer import TokenizerSpec
 from experiments.gpt2.train import train
+
+
+def run(study: Study, workers: int | None = None, threads: int = 1, only: str | None = None) -> None:
+    """Perform every job of a study whose piece is not there yet; ``only`` "I/N" every N-th branch."""
+    todo = jobs(study)
+    if only is not None:
+        todo = _share([job for job in todo if job.branch], only)
+    todo = [job for job in todo if not job.result.exists()]
+    study.begin()
+    prepare(study)
+    if workers is None:
+        workers = 2 if study.preset.training.device == "cpu" else 1
+    perform_all(todo, partial(perform, study), partial(is_ready, study), workers, threads)
+
+
+def _share(branches: list[Job], only: str) -> list[Job]:
+    number, slash, count = only.partition("/")
+    if not (slash and number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count)):
+        raise CommuteError(f"--only {only!r}: give I/N with 1 ≤ I ≤ N, such as 1/4")
+    return branches[int(number) - 1 :: int(count)]
 
 
 def prepare(study: Study) -> None:
@@ -39,7 +61,12 @@ def prepare(study: Study) -> None:
         if preset.tokenizer == "bpe"
         else TokenizerSpec(pretrained=preset.tokenizer)
     )
-    shards = build(study.shards, sources, spec, validation_share=preset.validation_share)
+    limit = preset.limit_bytes
+    if limit is not None:
+        spec = replace(
+            spec, sample_bytes=min(limit, spec.sample_bytes), scan_bytes=min(limit, spec.scan_bytes)
+        )
+    shards = build(study.shards, sources, spec, validation_share=preset.validation_share, limit_bytes=limit)
     used = reach(study)
     for name in study.domains:
         found = shards.windows(name, "train", architecture.context)

@@ -53,6 +53,7 @@ class Preset:
     Steps and windows are training steps. ``window`` is the longest, tried with every δ at seed 0, and at the
     middle δ with ``seeds`` seeds; ``short_windows`` are tried at the middle δ and seed 0. ``tokenizer`` is
     "bpe" or the name of a pretrained one. ``validation`` is windows of a domain in an evaluation.
+    ``limit_bytes`` is how much of each domain's text is read; None reads it all.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Preset:
     validation_share: float
     curve_every: int
     criterion: Criterion
+    limit_bytes: int | None = None
 
     def __post_init__(self) -> None:
         """Hold the study to what can be run."""
@@ -165,6 +167,7 @@ SMOKE = Preset(
     validation_share=0.1,
     curve_every=20,
     criterion=Criterion(batches=24, sequences=16, power_steps=10),
+    limit_bytes=500_000,
 )
 
 CPU = Preset(
@@ -213,6 +216,7 @@ PAPER = Preset(
     validation_share=0.01,
     curve_every=1000,
     criterion=Criterion(batches=100, sequences=6),
+    limit_bytes=66_000_000_000,
 )
 
 PRESETS = {preset.name: preset for preset in (SMOKE, CPU, GPU, PAPER)}
