@@ -42,9 +42,10 @@ def build(architecture: Architecture, seed: int) -> GPT2LMHeadModel:
 
 
 def token_losses(model: nn.Module, windows: Tensor) -> Tensor:
-    """Cross-entropy of every next token in nats: windows (B, context + 1) -> (B, context), float32."""
-    logits = model(input_ids=windows[:, :-1]).logits
-    losses = F.cross_entropy(logits.float().flatten(0, 1), windows[:, 1:].flatten(), reduction="none")
+    """Cross-entropy of every next token in nats: windows (B, context + 1) -> (B, context)."""
+    logits = model(input_ids=windows[:, :-1]).logits.flatten(0, 1)
+    wide = logits if logits.dtype.itemsize >= 4 else logits.float()
+    losses = F.cross_entropy(wide, windows[:, 1:].flatten(), reduction="none")
     return losses.view(len(windows), -1)
 
 

@@ -10,6 +10,7 @@ import argparse
 import dataclasses
 import hashlib
 import json
+import os
 import signal
 import sys
 import threading
@@ -34,7 +35,6 @@ from experiments.gpt2.model import (
     device_of,
     flops_per_token,
     optimizer_for,
-    parameters,
     peak_flops,
     token_losses,
 )
@@ -83,10 +83,7 @@ def train(
     first = start.state.step if start else 0
     plan = Plan(settings, shards, stages, first, counts)
     _check(settings, shards, start, ranks)
-    if ranks.main:
-        _claim(out, _identity(settings, shards, stages, start, counts))
-        checkpoints.sweep(out)
-    ranks.wait()
+    ranks.on_main(lambda: _claim(out, _identity(settings, shards, stages, start, counts)))
     held = checkpoints.latest(out) or start
     if held is not None and held.state.step >= plan.last and held is not start:
         return held
@@ -120,12 +117,14 @@ def train(
                 step, dict(cursor), settings, shards.tokenizer_digest, shards.key, checkpoints.rng_states()
             )
             folder = checkpoints.folder_of(out, step)
-            if ranks.main:
+
+            def written() -> None:
                 if metrics:
                     metrics.sync()
                 checkpoints.save(folder, model, optimizer, shards.tokenizer_folder, state)
                 _prune(out, kept, finished=step == plan.last)
-            ranks.wait()
+
+            ranks.on_main(written)
             return Checkpoint(folder, state)
 
         def validate(step: int) -> None:
@@ -266,6 +265,7 @@ def _digest_of(start: Checkpoint) -> str:
 
 def _claim(out: Path, identity: dict[str, Any]) -> None:
     """Write down which run `out` holds, or hold this run against what is written there."""
+    checkpoints.sweep(out)
     path = out / RUN
     if not path.exists():
         write(path, (json.dumps(identity, sort_keys=True, indent=1) + "\n").encode())
@@ -322,6 +322,21 @@ def _told(
         metrics.close()
 
 
+@contextmanager
+def _repeatable(device: torch.device) -> Iterator[None]:
+    """On a GPU, choose kernels that give the same bits every time; CPU kernels do so by themselves."""
+    if device.type == "cpu":
+        yield
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+
+
 class _Stop:
     """Whether someone asked the run to stop."""
 
@@ -359,7 +374,8 @@ def main(argv: Sequence[str]) -> int:
             if ranks.main:
                 print(f"{last.folder} is written, {last.state.step} steps done")
     except CommuteError as error:
-        print(f"train: {error}", file=sys.stderr)
+        if os.environ.get("RANK", "0") == "0":
+            print(f"train: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("stopped; give the same command to go on from the last checkpoint", file=sys.stderr)
@@ -384,16 +400,13 @@ def _run(options: argparse.Namespace, ranks: Ranks) -> Checkpoint:
             seed=options.data_seed,
         )
 
-    if ranks.main:
-        built()
-    ranks.wait()
+    ranks.on_main(built)
     shards = built()
     settings = _settings(options, shards.vocabulary)
     stages = WeightSchedule.constant(_weights(options.weights, tuple(held)), settings.steps)
     if ranks.main:
-        size = parameters(build(settings.architecture, settings.seed))
         counted = ", ".join(f"{name} {shards.tokens(name, 'train'):,}" for name in shards.domains)
-        print(f"{size:,} parameters, {settings.steps} steps; training tokens: {counted}", flush=True)
+        print(f"{settings.steps} steps; training tokens: {counted}", flush=True)
     return train(
         settings,
         shards,
