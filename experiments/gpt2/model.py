@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -9,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from commute_verify.errors import CommuteError
-from experiments.gpt2.settings import Architecture
+from experiments.gpt2.settings import Architecture, Training
 
 if TYPE_CHECKING:
     from transformers import GPT2LMHeadModel
@@ -90,7 +91,7 @@ def device_of(name: str) -> torch.device:
     return torch.device("cuda", torch.cuda.current_device())
 
 
-def optimizer_for(model: nn.Module, settings: Any) -> torch.optim.Optimizer:
+def optimizer_for(model: nn.Module, settings: Training) -> torch.optim.Optimizer:
     """The optimizer of the settings, over named parameters: matrices with weight decay, the rest without."""
     named = list(model.named_parameters())
     groups = [
@@ -103,3 +104,13 @@ def optimizer_for(model: nn.Module, settings: Any) -> torch.optim.Optimizer:
         )
     momentum = settings.betas[0] if settings.optimizer == "momentum" else 0.0
     return torch.optim.SGD(groups, lr=settings.lr, momentum=momentum)
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
+    """Take the moments and step counts of a saved state; betas, decay and so on stay the optimizer's."""
+    own = [
+        {name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups
+    ]
+    optimizer.load_state_dict(dict(state))
+    for group, settings in zip(optimizer.param_groups, own, strict=True):
+        group.update(settings)

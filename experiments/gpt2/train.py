@@ -34,6 +34,7 @@ from experiments.gpt2.model import (
     build,
     device_of,
     flops_per_token,
+    load_optimizer,
     optimizer_for,
     peak_flops,
     token_losses,
@@ -92,7 +93,7 @@ def train(
     model.to(device)  # type: ignore[arg-type]
     optimizer = optimizer_for(model, settings)
     if held:
-        optimizer.load_state_dict(held.optimizer_state())
+        load_optimizer(optimizer, held.optimizer_state())
         checkpoints.restore_rng(held.state.rng)
     cursor = dict(held.state.cursor) if held else dict.fromkeys(shards.domains, 0)
     begun = held.state.step if held else 0
@@ -110,6 +111,7 @@ def train(
     with (
         _told(out, begun, shards, ranks, tensorboard, plan, progress) as (metrics, bar),
         _stoppable() as stop,
+        _repeatable(device),
     ):
 
         def save(step: int) -> Checkpoint:
@@ -306,7 +308,7 @@ def _told(
     from tqdm import tqdm
 
     per_token = {name: shards.bytes_per_token(name, "train") for name in shards.domains}
-    metrics = Metrics(out, begun, per_token, board)
+    metrics = Metrics(out, begun if begun > plan.first else None, per_token, board)
     layout = "{n_fmt}/{total_fmt} steps |{bar}| {elapsed} gone, about {remaining} left  {postfix}"
     bar = tqdm(
         total=plan.last - plan.first,
