@@ -24,6 +24,7 @@ class Metrics:
         self, run: Path, resumed: int | None, bytes_per_token: Mapping[str, float], board: bool
     ) -> None:
         """Start, or go on after so many steps: what an interrupted run wrote of later ones is dropped."""
+        self._board = _board(run) if board else None
         self._bytes = bytes_per_token
         self._path = run / METRICS
         kept = [
@@ -33,7 +34,6 @@ class Metrics:
         ]
         write(self._path, "".join(json.dumps(line) + "\n" for line in kept).encode())
         self._file = open(self._path, "a", encoding="utf-8")  # noqa: SIM115
-        self._board = _board(run) if board else None
 
     def step(self, step: int, lr: float, loss: Losses, speed: float, mfu: float | None) -> None:
         """Losses in nats per token of one training step (numbered from 0), tokens per second, MFU."""

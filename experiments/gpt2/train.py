@@ -95,7 +95,8 @@ def train(
     if held:
         load_optimizer(optimizer, held.optimizer_state())
         checkpoints.restore_rng(held.state.rng)
-    cursor = dict(held.state.cursor) if held else dict.fromkeys(shards.domains, 0)
+    consumed = held.state.cursor if held else {}
+    cursor = {name: consumed.get(name, 0) for name in shards.domains}
     begun = held.state.step if held else 0
     losses_of: Any = torch.compile(token_losses) if settings.compile else token_losses
     reduced = Reduced(model, ranks, extra=len(stages.domains) + 1)
