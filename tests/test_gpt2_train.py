@@ -201,6 +201,13 @@ def test_the_validation_loss_is_the_mean_over_fixed_windows_in_float64(shards):
             assert found[name] == pytest.approx(total / len(chosen) / small.CONTEXT, rel=16 * EPS32)
 
 
+def test_a_run_leaves_the_callers_random_numbers_alone(shards, tmp_path):
+    torch.manual_seed(7)
+    state = torch.get_rng_state()
+    run(shards, tmp_path)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
 def test_training_learns(shards, tmp_path):
     run(shards, tmp_path, small.changed(steps=60), evaluate_every=60)
     losses = evaluations(tmp_path)

@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -94,7 +94,6 @@ def train(
     optimizer = optimizer_for(model, settings)
     if held:
         load_optimizer(optimizer, held.optimizer_state())
-        checkpoints.restore_rng(held.state.rng)
     consumed = held.state.cursor if held else {}
     cursor = {name: consumed.get(name, 0) for name in shards.domains}
     begun = held.state.step if held else 0
@@ -112,7 +111,7 @@ def train(
     with (
         _told(out, begun, shards, ranks, tensorboard, plan, progress) as (metrics, bar),
         _stoppable() as stop,
-        _repeatable(device),
+        _repeatable(device, settings.seed, held.state.rng if held else None),
     ):
 
         def save(step: int) -> Checkpoint:
@@ -326,18 +325,23 @@ def _told(
 
 
 @contextmanager
-def _repeatable(device: torch.device) -> Iterator[None]:
-    """On a GPU, choose kernels that give the same bits every time; CPU kernels do so by themselves."""
-    if device.type == "cpu":
-        yield
-        return
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    before = torch.are_deterministic_algorithms_enabled()
-    torch.use_deterministic_algorithms(True, warn_only=True)
+def _repeatable(device: torch.device, seed: int, rng: Mapping[str, str] | None) -> Iterator[None]:
+    """Set PyTorch's generators from a checkpoint or the seed; on a GPU, choose kernels that repeat.
+
+    CPU kernels give the same bits every time by themselves. What was set before comes back at the end.
+    """
+    before, strict = checkpoints.rng_states(), torch.are_deterministic_algorithms_enabled()
+    torch.manual_seed(seed)
+    if rng is not None:
+        checkpoints.restore_rng(rng)
+    if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before)
+        checkpoints.restore_rng(before)
+        torch.use_deterministic_algorithms(strict)
 
 
 class _Stop:
