@@ -11,6 +11,7 @@ import base64
 import hashlib
 import json
 import os
+import pickle
 import shutil
 import sys
 from collections.abc import Mapping
@@ -64,17 +65,23 @@ class Checkpoint:
 
         model = build(self.state.settings.architecture, seed=0)
         held = load_file(self.folder / WEIGHTS)
-        missing, unexpected = model.load_state_dict(held, strict=False)
-        if unexpected or set(missing) - {TIED}:
+        own = {name: tensor.shape for name, tensor in model.state_dict().items() if name != TIED}
+        if own != {name: tensor.shape for name, tensor in held.items()}:
             raise CommuteError(
-                f"{self.folder / WEIGHTS} is of another model: {[*missing, *unexpected]} do not fit"
+                f"{self.folder / WEIGHTS} is of another model than {STATE}: give another checkpoint"
             )
+        model.load_state_dict(held, strict=False)
         model.tie_weights()
         return model
 
     def optimizer_state(self) -> dict[str, Any]:
         """What ``optimizer.state_dict()`` was."""
-        state: dict[str, Any] = torch.load(self.folder / OPTIMIZER, map_location="cpu", weights_only=True)
+        try:
+            state: dict[str, Any] = torch.load(self.folder / OPTIMIZER, map_location="cpu", weights_only=True)
+        except (OSError, RuntimeError, pickle.UnpicklingError) as error:
+            raise CommuteError(
+                f"{self.folder / OPTIMIZER} holds no optimizer's state: give another"
+            ) from error
         return state
 
 

@@ -20,18 +20,20 @@ Losses = Mapping[str, float | None]
 class Metrics:
     """One JSON object a line: of every step, and of every evaluation; each step stands there once."""
 
-    def __init__(self, run: Path, resumed: int, bytes_per_token: Mapping[str, float], board: bool) -> None:
-        """Go on after so many steps: what an interrupted run wrote of later ones is dropped."""
+    def __init__(
+        self, run: Path, resumed: int | None, bytes_per_token: Mapping[str, float], board: bool
+    ) -> None:
+        """Start, or go on after so many steps: what an interrupted run wrote of later ones is dropped."""
+        self._board = _board(run) if board else None
         self._bytes = bytes_per_token
         self._path = run / METRICS
         kept = [
             line
-            for line in read(run)
+            for line in (read(run) if resumed is not None else [])
             if line["step"] < resumed or ("validation" in line and line["step"] == resumed)
         ]
         write(self._path, "".join(json.dumps(line) + "\n" for line in kept).encode())
         self._file = open(self._path, "a", encoding="utf-8")  # noqa: SIM115
-        self._board = _board(run) if board else None
 
     def step(self, step: int, lr: float, loss: Losses, speed: float, mfu: float | None) -> None:
         """Losses in nats per token of one training step (numbered from 0), tokens per second, MFU."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -9,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from commute_verify.errors import CommuteError
-from experiments.gpt2.settings import Architecture
+from experiments.gpt2.settings import Architecture, Training
 
 if TYPE_CHECKING:
     from transformers import GPT2LMHeadModel
@@ -42,9 +43,10 @@ def build(architecture: Architecture, seed: int) -> GPT2LMHeadModel:
 
 
 def token_losses(model: nn.Module, windows: Tensor) -> Tensor:
-    """Cross-entropy of every next token in nats: windows (B, context + 1) -> (B, context), float32."""
-    logits = model(input_ids=windows[:, :-1]).logits
-    losses = F.cross_entropy(logits.float().flatten(0, 1), windows[:, 1:].flatten(), reduction="none")
+    """Cross-entropy of every next token in nats: windows (B, context + 1) -> (B, context)."""
+    logits = model(input_ids=windows[:, :-1]).logits.flatten(0, 1)
+    wide = logits if logits.dtype.itemsize >= 4 else logits.float()
+    losses = F.cross_entropy(wide, windows[:, 1:].flatten(), reduction="none")
     return losses.view(len(windows), -1)
 
 
@@ -89,7 +91,7 @@ def device_of(name: str) -> torch.device:
     return torch.device("cuda", torch.cuda.current_device())
 
 
-def optimizer_for(model: nn.Module, settings: Any) -> torch.optim.Optimizer:
+def optimizer_for(model: nn.Module, settings: Training) -> torch.optim.Optimizer:
     """The optimizer of the settings, over named parameters: matrices with weight decay, the rest without."""
     named = list(model.named_parameters())
     groups = [
@@ -102,3 +104,13 @@ def optimizer_for(model: nn.Module, settings: Any) -> torch.optim.Optimizer:
         )
     momentum = settings.betas[0] if settings.optimizer == "momentum" else 0.0
     return torch.optim.SGD(groups, lr=settings.lr, momentum=momentum)
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
+    """Take the moments and step counts of a saved state; betas, decay and so on stay the optimizer's."""
+    own = [
+        {name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups
+    ]
+    optimizer.load_state_dict(dict(state))
+    for group, settings in zip(optimizer.param_groups, own, strict=True):
+        group.update(settings)

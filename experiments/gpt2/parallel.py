@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+
+from commute_verify.errors import CommuteError
+
+PATIENCE = timedelta(hours=6)
+"""How long ranks wait for the first one, which tokenises the data."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +42,25 @@ class Ranks:
         if self.count > 1:
             dist.all_reduce(numbers)
 
-    def wait(self) -> None:
-        """Go on when all ranks are here."""
+    def on_main(self, action: Callable[[], object]) -> None:
+        """Let the rank that writes do something while the others wait; if it fails, all of them fail.
+
+        The first rank raises its own CommuteError, the others one that points to it.
+        """
+        failure: CommuteError | None = None
+        if self.main:
+            try:
+                action()
+            except CommuteError as error:
+                failure = error
         if self.count > 1:
-            dist.barrier()
+            device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+            failed = torch.tensor([float(failure is not None)], device=device)
+            dist.all_reduce(failed)
+            if failed.item() and failure is None:
+                raise CommuteError("the first rank failed: see its message")
+        if failure is not None:
+            raise failure
 
 
 @contextmanager
@@ -50,7 +71,7 @@ def joined() -> Iterator[Ranks]:
         return
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
     try:
         yield Ranks.here()
     finally:

@@ -162,8 +162,8 @@ class Training:
     def paper(cls, vocabulary: int = 119_552) -> Self:
         """The paper's run (§4.2, appendix C): GPT-2 small, 512 × 1024 tokens, Adam, mBERT's vocabulary.
 
-        The vocabulary of 119 547 is padded to a multiple of 128. Not stated in the paper and chosen here:
-        precision, warm-up, micro-batch.
+        124 M parameters with GPT-2's own vocabulary of 50 257, 178 M with mBERT's 119 547 (padded to a
+        multiple of 128). Not stated in the paper and chosen here: precision, warm-up, micro-batch.
         """
         size = Architecture(layers=12, width=768, heads=12, context=1024, vocabulary=vocabulary)
         return cls(

@@ -142,12 +142,13 @@ class File:
                 packed = raw.read(2) == b"\x1f\x8b"
                 raw.seek(0)
                 unpacked = gzip.GzipFile(fileobj=raw) if packed else raw
-                for line in io.TextIOWrapper(unpacked, encoding="utf-8-sig", newline="\n"):
-                    if "\0" in line:
-                        raise CommuteError(
-                            f"{self.path} is binary: give UTF-8 text, JSON lines, or either as .gz"
-                        )
-                    yield line
+                with io.TextIOWrapper(unpacked, encoding="utf-8-sig", newline="\n") as lines:
+                    for line in lines:
+                        if "\0" in line:
+                            raise CommuteError(
+                                f"{self.path} is binary: give UTF-8 text or JSON lines, or .gz"
+                            )
+                        yield line
         except UnicodeDecodeError as error:
             raise CommuteError(
                 f"{self.path} is not UTF-8 (byte {error.object[error.start]:#04x}): convert it, or give text"

@@ -10,10 +10,11 @@ import argparse
 import dataclasses
 import hashlib
 import json
+import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -33,8 +34,8 @@ from experiments.gpt2.model import (
     build,
     device_of,
     flops_per_token,
+    load_optimizer,
     optimizer_for,
-    parameters,
     peak_flops,
     token_losses,
 )
@@ -83,10 +84,7 @@ def train(
     first = start.state.step if start else 0
     plan = Plan(settings, shards, stages, first, counts)
     _check(settings, shards, start, ranks)
-    if ranks.main:
-        _claim(out, _identity(settings, shards, stages, start, counts))
-        checkpoints.sweep(out)
-    ranks.wait()
+    ranks.on_main(lambda: _claim(out, _identity(settings, shards, stages, start, counts)))
     held = checkpoints.latest(out) or start
     if held is not None and held.state.step >= plan.last and held is not start:
         return held
@@ -95,9 +93,9 @@ def train(
     model.to(device)  # type: ignore[arg-type]
     optimizer = optimizer_for(model, settings)
     if held:
-        optimizer.load_state_dict(held.optimizer_state())
-        checkpoints.restore_rng(held.state.rng)
-    cursor = dict(held.state.cursor) if held else dict.fromkeys(shards.domains, 0)
+        load_optimizer(optimizer, held.optimizer_state())
+    consumed = held.state.cursor if held else {}
+    cursor = {name: consumed.get(name, 0) for name in shards.domains}
     begun = held.state.step if held else 0
     losses_of: Any = torch.compile(token_losses) if settings.compile else token_losses
     reduced = Reduced(model, ranks, extra=len(stages.domains) + 1)
@@ -113,6 +111,7 @@ def train(
     with (
         _told(out, begun, shards, ranks, tensorboard, plan, progress) as (metrics, bar),
         _stoppable() as stop,
+        _repeatable(device, settings.seed, held.state.rng if held else None),
     ):
 
         def save(step: int) -> Checkpoint:
@@ -120,12 +119,14 @@ def train(
                 step, dict(cursor), settings, shards.tokenizer_digest, shards.key, checkpoints.rng_states()
             )
             folder = checkpoints.folder_of(out, step)
-            if ranks.main:
+
+            def written() -> None:
                 if metrics:
                     metrics.sync()
                 checkpoints.save(folder, model, optimizer, shards.tokenizer_folder, state)
                 _prune(out, kept, finished=step == plan.last)
-            ranks.wait()
+
+            ranks.on_main(written)
             return Checkpoint(folder, state)
 
         def validate(step: int) -> None:
@@ -266,6 +267,7 @@ def _digest_of(start: Checkpoint) -> str:
 
 def _claim(out: Path, identity: dict[str, Any]) -> None:
     """Write down which run `out` holds, or hold this run against what is written there."""
+    checkpoints.sweep(out)
     path = out / RUN
     if not path.exists():
         write(path, (json.dumps(identity, sort_keys=True, indent=1) + "\n").encode())
@@ -306,7 +308,7 @@ def _told(
     from tqdm import tqdm
 
     per_token = {name: shards.bytes_per_token(name, "train") for name in shards.domains}
-    metrics = Metrics(out, begun, per_token, board)
+    metrics = Metrics(out, begun if begun > plan.first else None, per_token, board)
     layout = "{n_fmt}/{total_fmt} steps |{bar}| {elapsed} gone, about {remaining} left  {postfix}"
     bar = tqdm(
         total=plan.last - plan.first,
@@ -320,6 +322,26 @@ def _told(
     finally:
         bar.close()
         metrics.close()
+
+
+@contextmanager
+def _repeatable(device: torch.device, seed: int, rng: Mapping[str, str] | None) -> Iterator[None]:
+    """Set PyTorch's generators from a checkpoint or the seed; on a GPU, choose kernels that repeat.
+
+    CPU kernels give the same bits every time by themselves. What was set before comes back at the end.
+    """
+    before, strict = checkpoints.rng_states(), torch.are_deterministic_algorithms_enabled()
+    torch.manual_seed(seed)
+    if rng is not None:
+        checkpoints.restore_rng(rng)
+    if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        checkpoints.restore_rng(before)
+        torch.use_deterministic_algorithms(strict)
 
 
 class _Stop:
@@ -359,7 +381,8 @@ def main(argv: Sequence[str]) -> int:
             if ranks.main:
                 print(f"{last.folder} is written, {last.state.step} steps done")
     except CommuteError as error:
-        print(f"train: {error}", file=sys.stderr)
+        if os.environ.get("RANK", "0") == "0":
+            print(f"train: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("stopped; give the same command to go on from the last checkpoint", file=sys.stderr)
@@ -384,16 +407,13 @@ def _run(options: argparse.Namespace, ranks: Ranks) -> Checkpoint:
             seed=options.data_seed,
         )
 
-    if ranks.main:
-        built()
-    ranks.wait()
+    ranks.on_main(built)
     shards = built()
     settings = _settings(options, shards.vocabulary)
     stages = WeightSchedule.constant(_weights(options.weights, tuple(held)), settings.steps)
     if ranks.main:
-        size = parameters(build(settings.architecture, settings.seed))
         counted = ", ".join(f"{name} {shards.tokens(name, 'train'):,}" for name in shards.domains)
-        print(f"{size:,} parameters, {settings.steps} steps; training tokens: {counted}", flush=True)
+        print(f"{settings.steps} steps; training tokens: {counted}", flush=True)
     return train(
         settings,
         shards,
