@@ -199,7 +199,7 @@ def test_a_study_that_is_stopped_between_any_pieces_ends_with_the_same_results(
     def interrupted(path, piece):
         nonlocal made
         made += 1
-        if made % 4 == 0:
+        if made % 8 == 0:
             raise KeyboardInterrupt
         save(path, piece)
 
