@@ -7,6 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any, Literal
 
 from commute_verify.criterion.effect import OrderEffect
@@ -92,6 +93,16 @@ class Run:
     def checkpoint(self, step: int) -> Checkpoint:
         """The checkpoint at a step."""
         return next(point for point in self.checkpoints if point.step == step)
+
+    def base_loss(self, step: int, window: int, tail: bool) -> dict[str, float] | None:
+        """Mean losses over seeds at the end of the base branches; None where there are none."""
+        found = [
+            losses
+            for b in self.branches
+            if (b.step, b.window, b.order) == (step, window, "base")
+            and (losses := b.losses(tail)) is not None
+        ]
+        return {name: fmean(losses[name] for losses in found) for name in self.weights} if found else None
 
     @property
     def balanced(self) -> bool:

@@ -12,20 +12,24 @@ NOT_RESOLVED, NO_ERROR = "°", "†"
 """Marks of a figure within two standard errors of 0, and of one without an error."""
 
 MARKS = (
-    f"{NOT_RESOLVED}: within two standard errors of 0. {NO_ERROR}: fewer than three seeds and no spread over "
-    "seeds to borrow, so no error is stated."
+    "With fewer than three seeds an error is that of the run's other checkpoints, orders and tilts at the "
+    f"same window. {NOT_RESOLVED}: within two standard errors of 0. {NO_ERROR}: fewer than three seeds and "
+    "no spread over seeds to borrow, so no error is stated."
 )
 
 
 def signed(value: float) -> str:
-    """A signed figure with four decimals, or in powers of ten where they would hide it.
+    """A signed figure with four decimals (two from 1 on), or in powers of ten where they would hide it.
 
     >>> signed(-0.0191), signed(0.000042), signed(0.0)
     ('−0.0191', '+4.2e−05', '0')
     """
     if value == 0:
         return "0"
-    text = f"{value:+.4f}" if 5e-4 <= abs(value) < 1e3 else f"{value:+.1e}"
+    if 5e-4 <= abs(value) < 1e3:
+        text = f"{value:+.4f}" if abs(value) < 1 else f"{value:+.2f}"
+    else:
+        text = f"{value:+.1e}"
     return text.replace("-", "−")
 
 
