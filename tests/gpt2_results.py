@@ -1,7 +1,7 @@
 """results.json of a study whose truth is known: two quadratic losses trained in exact gradient steps.
 
-L_k(θ) = ½ (θ − c_k)ᵀ A_k (θ − c_k), so that H_k = A_k and g_k = A_k (θ − c_k). Nothing of the package is used:
-schedules, brackets and steps are written out here a second time.
+L_k(θ) = ½ (θ − c_k)ᵀ A_k (θ − c_k), so that H_k = A_k and g_k = A_k (θ − c_k). Nothing of the package is
+used: schedules, brackets and steps are written out here a second time.
 """
 
 import json
@@ -23,12 +23,14 @@ TARGETS = {"en": (1.0, 0.0), "ru": (0.0, 1.0), "mix": (0.5, 0.5)}
 class Quadratics:
     """Both losses, and θ after steps with given weights; D is the preconditioner of every step."""
 
-    def __init__(self, seed=0, dimension=5, D=None):
+    def __init__(self, seed=0, dimension=5, D=None, alike=False):
         draw = np.random.default_rng(seed)
         self.A = []
         for _ in DOMAINS:
             basis = np.linalg.qr(draw.normal(size=(dimension, dimension)))[0]
-            self.A.append(basis @ np.diag(0.5 ** np.arange(dimension)) @ basis.T)
+            self.A.append(
+                np.eye(dimension) if alike else basis @ np.diag(0.5 ** np.arange(dimension)) @ basis.T
+            )
         self.c = draw.normal(size=(2, dimension))
         self.start = 3 * draw.normal(size=dimension)
         self.D = np.ones(dimension) if D is None else D
@@ -114,7 +116,7 @@ def branch(model, theta, weights, step, window, delta, order, seed, wobble):
     }
 
 
-def run(model, weights, wobble, noise, other):
+def run(model, weights, windows, wobble, noise, other):
     """A base run with its checkpoints and branches."""
     draw = np.random.default_rng(7)
     key = f"{weights[0]:g}"
@@ -143,8 +145,8 @@ def run(model, weights, wobble, noise, other):
                 "cost": {},
             }
         )
-        for window in WINDOWS:
-            longest = window == max(WINDOWS)
+        for window in windows:
+            longest = window == max(windows)
             for seed in range(SEEDS if longest else 1):
                 deltas = DELTAS[key] if longest and seed == 0 else (MIDDLE[key],)
                 args = (model, theta, weights, step, window)
@@ -160,10 +162,10 @@ def run(model, weights, wobble, noise, other):
 
 
 @cache
-def _text(seed, wobble, noise, preconditioned):
+def _text(seed, windows, wobble, noise, preconditioned, alike):
     scales = np.array([4.0, 0.25, 2.0, 0.5, 3.0])
-    model = Quadratics(seed, D=scales if preconditioned else None)
-    runs = [run(model, weights, wobble, noise, scales) for weights in ((0.5, 0.5), (0.9, 0.1))]
+    model = Quadratics(seed, D=scales if preconditioned else None, alike=alike)
+    runs = [run(model, weights, windows, wobble, noise, scales) for weights in ((0.5, 0.5), (0.9, 0.1))]
     return json.dumps(
         {
             "format": "commute_verify gpt2 study",
@@ -181,6 +183,20 @@ def _text(seed, wobble, noise, preconditioned):
     )
 
 
-def study(seed=0, wobble=0.01, noise=0.01, preconditioned=False):
-    """results.json as a dict, fresh on every call. ``preconditioned``: steps are taken with Adam's scales."""
-    return json.loads(_text(seed, wobble, noise, preconditioned))
+def study(seed=0, windows=WINDOWS, wobble=0.01, noise=0.01, preconditioned=False, alike=False):
+    """results.json as a dict, fresh on every call.
+
+    ``preconditioned``: steps are taken with the scales that the Adam bracket knows. ``alike``: both losses
+    have the unit Hessian. ``wobble``: how far the data of a seed are off; ``noise``: the relative error of P.
+    """
+    return json.loads(_text(seed, windows, wobble, noise, preconditioned, alike))
+
+
+def with_excess(results, excess):
+    """The results with every loss replaced: 3 at the base, and 3 + excess(branch, domain) elsewhere."""
+    for run_ in results["runs"]:
+        for each in run_["branches"]:
+            for losses in (each["loss"], each["tail"]["loss"]):
+                for name in losses:
+                    losses[name] = 3.0 + (0.0 if each["order"] == "base" else excess(each, name))
+    return results

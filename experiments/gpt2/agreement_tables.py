@@ -48,7 +48,8 @@ def predictors(comparison: Comparison) -> Table:
         r"Which order ends lower: sign of the prediction against $L(\theta_{12}) - L(\theta_{21})$, at every "
         r"$\Delta t$, $\Delta w$ and checkpoint.",
         f"{_INDEPENDENCE} Rank: Spearman's correlation over all. The rules below the brackets need no "
-        "product with a Hessian; of the mean loss “last wins” says nothing.",
+        "product with a Hessian: “one curvature for all” takes ⟨g_1 − g_2, ∇L⟩ from the gradients' norms and "
+        "cosine; the cosine alone is the same for both orders. Of the mean loss “last wins” says nothing.",
         (("", 2), ("the two languages", 3), ("mean loss", 3)),
     )
 

@@ -11,7 +11,7 @@ from experiments.gpt2.comparison.published_tables import (
     implied_factors,
     reanalyse,
 )
-from experiments.gpt2.comparison.words import NBSP, number, share_text, signed
+from experiments.gpt2.comparison.words import NBSP, listed, number, share_text, signed
 
 NAMES = {"table2": "table 2", "table3": "table 3"}
 
@@ -31,6 +31,8 @@ def blocks() -> list[Block]:
 def sentence(both: Reanalysis) -> str:
     """What the printed P adds to the simplest rule."""
     signs, last = both.signs["orders"], both.last_wins
+    factors = {table: reanalyse(entries(table)).factor for table in TABLES}
+    ranges = [f"from {low:.2g} to {high:.2g} in {NAMES[t]}" for t, (low, _, high) in factors.items()]
     verdict = (
         "agreement in sign on these tables is no evidence for the bracket beyond that rule"
         if last.count >= signs.count
@@ -40,8 +42,7 @@ def sentence(both: Reanalysis) -> str:
         f"The printed P has {share_text(signs)} of the signs of both tables; the rule “the language raised "
         f"last wins”, which computes nothing, has {share_text(last)}: {verdict}. Size is what P alone could "
         f"show: the rank correlation of absolute values is {number(both.size_rank)}, and the factor from P "
-        f"to EL, which should be one number for one Δt and Δw, ranges from {both.factor[0]:.2g} to "
-        f"{both.factor[2]:.2g}."
+        f"to EL, one number for one Δt and Δw, ranges {listed(ranges)}."
     )
 
 

@@ -36,8 +36,8 @@ def about(comparison: Comparison) -> str:
     return (
         f"{results.parameters:,} parameters; {data}. Base runs with the weights {weights}; checkpoints at "
         f"{steps}; Δt of {windows} steps, a common tail of {tail} steps, up to {seeds} seeds: {there} "
-        f"branches{planned}. Every branch has the tokens and the flow time of its base, language by language. "
-        f"{_errors(comparison)}"
+        f"branches{planned}. Every branch has the tokens and the flow time of its base, language by "
+        f"language. {_errors(comparison)}"
     )
 
 
@@ -110,8 +110,7 @@ def guess(comparison: Comparison) -> str:
         found = judge(comparison.candidates, bracket, False)
         after = judge(comparison.candidates, bracket, True)
         texts.append(
-            f"By the {PREDICTORS[bracket]}: {found.reason}: {found.verdict} (after the tail: "
-            f"{after.verdict})."
+            f"By the {PREDICTORS[bracket]} {found.reason}: {found.verdict} (after the tail: {after.verdict})."
         )
     tilts = len([case for case in comparison.cases if case.at.kind != KINDS[2] and not case.at.tail])
     lower = both_lower(comparison.results, comparison.cases, False)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from commute_verify.report import Table
 from experiments.gpt2.agreement_tables import WHEN, tails
 from experiments.gpt2.comparison import Comparison
-from experiments.gpt2.comparison.findings import longest
 from experiments.gpt2.comparison.guess import Candidate
 from experiments.gpt2.comparison.predictions import PREDICTORS
 from experiments.gpt2.comparison.results import BRACKETS
@@ -86,8 +85,7 @@ def series(comparison: Comparison) -> Table | None:
     """Every resolved violation of corollary 3.2(b), and what moving the domain did."""
     if not comparison.moves:
         return None
-    longest_at = longest(comparison.cases)
-    unit = max(case.at.window for case in longest_at) ** 2
+    unit = max((case.at.window for case in comparison.cases), default=1) ** 2
     rows = []
     for move in comparison.moves:
         run = comparison.results.runs[move.run]

@@ -7,7 +7,6 @@ L = (L_1 + L_2)/2.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import permutations
@@ -15,7 +14,7 @@ from typing import Literal
 
 from experiments.gpt2.comparison.agreement import Share
 from experiments.gpt2.comparison.cases import Case, Cases, select
-from experiments.gpt2.comparison.excess import RESOLVED, Excess
+from experiments.gpt2.comparison.fronts import dominates, front
 from experiments.gpt2.comparison.results import MEAN, Results
 from experiments.gpt2.comparison.words import excess_text, listed, share_text
 
@@ -141,33 +140,6 @@ def _fronts(results: Results, cases: Cases) -> Judgement:
     return Judgement("reproduced" if traded == later else "not testable here", reason)
 
 
-Point = tuple[Excess, Excess]
-
-
-def front(results: Results, cases: Sequence[Case]) -> list[Point]:
-    """The excesses on both languages of every order and Δw at a checkpoint, and of the base."""
-    base = Excess((0.0,), 0.0, "seeds")
-    points: list[Point] = [(base, base)]
-    for kind in ("12", "21"):
-        for delta in sorted({case.at.delta for case in cases}):
-            at = select(cases, kind=kind, delta=delta)
-            one, other = (select(at, targets=(target,))[0].observed for target in results.domains)
-            points.append((one, other))
-    return points
-
-
-def dominates(a: Point, b: Point, *, resolved: bool) -> bool:
-    """Whether a is better than b on both languages, each by more than two standard errors if ``resolved``."""
-    if not resolved:
-        return all(x.value < y.value for x, y in zip(a, b, strict=True))
-    for x, y in zip(a, b, strict=True):
-        if x.error is None or y.error is None:
-            return False
-        if y.value - x.value <= RESOLVED * math.hypot(x.error, y.error):
-            return False
-    return True
-
-
 def last_wins(results: Results, cases: Sequence[Case], *, resolved: bool) -> Share:
     """How many excesses are negative on the language raised last and positive on the other."""
     first, second = results.domains
@@ -197,18 +169,19 @@ def _low_resource_last(results: Results, cases: Cases) -> Judgement:
     delta = table_delta(mine)
     if number is None or delta is None:
         return _NO_RUN
+    mine = select(mine, delta=delta)
     weights = results.runs[number].weights
     low = min(weights, key=lambda name: weights[name])
     high = next(name for name in results.domains if name != low)
     order = "12" if low == results.domains[1] else "21"
     signs, texts = [], []
     for step in sorted({case.at.step for case in mine}):
-        at = select(mine, step=step, delta=delta, kind=order)
+        at = select(mine, step=step, kind=order)
         mean, gain, price = (select(at, targets=(target,))[0].observed for target in (MEAN, low, high))
         signs.append(mean.sign)
-        cost = f"{price.value / -gain.value:.0%}" if gain.value < 0 else "no gain"
+        cost = f"{price.value / -gain.value:.0%}".replace("-", "−") if gain.value < 0 else "no gain"
         texts.append(f"t = {step}: mean {excess_text(mean)}, {high} pays {cost} of what {low} gains")
-    reason = f"{low} last, Δw = {delta:g}: {'; '.join(texts)}".replace("-", "−")
+    reason = f"{low} last, Δw = {delta:g}: {'; '.join(texts)}"
     if 1 in signs:
         return Judgement("not reproduced", reason)
     if not any(signs):

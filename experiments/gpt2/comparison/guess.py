@@ -14,7 +14,6 @@ from experiments.gpt2.comparison.excess import At, Excess
 from experiments.gpt2.comparison.findings import Judgement
 from experiments.gpt2.comparison.predictions import Prediction
 from experiments.gpt2.comparison.results import BRACKETS, Results
-from experiments.gpt2.comparison.words import listed
 
 Outcome = Literal["both lower", "both lower, resolved", "one higher, resolved", "not decided"]
 
@@ -56,6 +55,11 @@ class Candidate:
     def resolved(self) -> bool:
         """Whether both signs of P are resolved."""
         return all(each.resolved for each in self.P)
+
+    def shortest(self, tail: bool) -> Tilted | None:
+        """The tilt of the shortest Δt, then the largest Δw, or None."""
+        tried = [each for each in self.tilted if each.at.tail == tail]
+        return min(tried, key=lambda each: (each.at.window, -each.at.delta), default=None)
 
     def decided(self, tail: bool) -> Tilted | None:
         """The tilt of the shortest Δt (then the largest Δw) that is resolved either way, or None."""
@@ -104,10 +108,12 @@ def judge(found: tuple[Candidate, ...], bracket: str, tail: bool) -> Judgement:
     resolved = [each for each in mine if each.resolved]
     decided = [tilt for each in resolved if (tilt := each.decided(tail)) is not None]
     lower = [tilt for tilt in decided if tilt.outcome == "both lower, resolved"]
+    shortest = [first for each in resolved if (first := each.shortest(tail)) is not None]
+    both = sum(tilt.outcome.startswith("both lower") for tilt in shortest)
     reason = (
-        f"P has one sign for both languages at {len(mine)} checkpoints, resolved at {len(resolved)} "
-        f"(t = {listed([each.step for each in resolved])}); {len(decided)} are decided by a tilt, "
-        f"{len(lower)} with both languages lower"
+        f"P has one sign for both languages at {len(mine)} checkpoints, resolved at {len(resolved)}; "
+        f"{len(decided)} are decided by a tilt, {len(lower)} with both languages lower; at the shortest Δt "
+        f"both are lower, resolved or not, at {both} of {len(shortest)}"
     )
     if not decided:
         return Judgement("not testable here", reason)

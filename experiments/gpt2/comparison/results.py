@@ -192,9 +192,15 @@ def read(results: Mapping[str, Any]) -> Results:
 
 
 def _check_equal(run: Run) -> None:
-    """Hold every branch to the tokens and the flow time of its base, where both are there."""
+    """Hold every branch to its checkpoint's learning rate and to its base's tokens and flow time."""
     bases = {(b.step, b.window, b.seed): b for b in run.branches if b.order == "base"}
     for branch in run.branches:
+        whole, lr = sum(branch.flow_time.values()), run.checkpoint(branch.step).lr
+        if not math.isclose(whole, 2 * branch.window * lr, rel_tol=1e-4):
+            raise CommuteError(
+                f"a branch from step {branch.step} has flow time {whole:.6g} in {2 * branch.window} steps, "
+                f"and its checkpoint the learning rate {lr:g}; a constant rate was expected: {_AGAIN}"
+            )
         base = bases.get((branch.step, branch.window, branch.seed))
         at = f"step {branch.step}, window {branch.window}, seed {branch.seed}"
         if base is None:
