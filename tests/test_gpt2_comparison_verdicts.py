@@ -193,6 +193,17 @@ def test_following_the_advice_is_counted_in_the_advised_order_and_for_the_target
     assert (resolved.count, resolved.total) == (0, 72)
 
 
+@pytest.mark.parametrize(("sign", "right"), [(-1.0, 120), (1.0, 0)])
+def test_advice_is_held_against_the_opposite_order_where_both_orders_harm(sign, right):
+    def both_up(branch, name):
+        return both_down(branch, name) + 3 * SIZE
+
+    comparison = compare(with_excess(with_P(study(), sign, sign), both_up))
+    assert all_helped(comparison.moves, "plain", tail=False).count == 0
+    better = all_helped(comparison.moves, "plain", tail=False, opposite=True)
+    assert (better.count, better.total) == (right, 120)
+
+
 def test_an_unresolved_P_advises_nothing():
     results = study()
     for run in results["runs"]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 
+from scipy.special import stdtr
+
 from experiments.gpt2.agreement_tables import reaches
 from experiments.gpt2.comparison import Comparison
 from experiments.gpt2.comparison.agreement import agreement
 from experiments.gpt2.comparison.breakdown import FACTOR, Reach
 from experiments.gpt2.comparison.cases import select
-from experiments.gpt2.comparison.excess import KINDS
+from experiments.gpt2.comparison.excess import KINDS, RESOLVED
 from experiments.gpt2.comparison.guess import both_lower, judge
 from experiments.gpt2.comparison.predictions import PREDICTORS
 from experiments.gpt2.comparison.results import BRACKETS
@@ -43,10 +45,17 @@ def about(comparison: Comparison) -> str:
 
 def _errors(comparison: Comparison) -> str:
     basis = Counter(case.observed.basis for case in comparison.cases)
+    seeds = max((len(case.observed.values) for case in comparison.cases), default=0)
+    chance = 2 * float(stdtr(seeds - 1, -RESOLVED)) if basis["seeds"] else None
+    passed = (
+        f" Two standard errors over {seeds} seeds are passed by chance alone in {chance:.0%} of cases."
+        if chance is not None
+        else ""
+    )
     return (
         f"Of {basis.total()} differences of losses {basis['seeds']} have a standard error over their own "
         f"seeds, {basis['pooled']} one pooled from other cells, and {basis['none']} none; these count as not "
-        f"resolved."
+        f"resolved.{passed}"
     )
 
 
@@ -71,8 +80,8 @@ def breakdown(comparison: Comparison, *, tail: bool) -> str:
 
 
 def _reach(name: str, found: Reach) -> str:
-    signs = f"up to Δt = {found.signs}" if found.signs else "not even at the shortest Δt"
-    sizes = f"up to Δt = {found.sizes}" if found.sizes else "not even at the shortest Δt"
+    signs = f"up to Δt = {found.signs}" if found.signs else "at no Δt from the shortest on"
+    sizes = f"up to Δt = {found.sizes}" if found.sizes else "at no Δt from the shortest on"
     against = f", and worse than chance at Δt = {listed(found.against)}" if found.against else ""
     return f"the {name} has signs better than chance {signs}{against}, and the right size {sizes}"
 
@@ -142,8 +151,9 @@ def series(comparison: Comparison) -> str:
         texts.append(
             f"The {PREDICTORS[bracket]} finds the constant weights not optimal at {len(places)} of {checked} "
             f"checkpoints, farthest at t = {farthest.step} of {weights}; of the tilts that it advises "
-            f"{share_text(all_helped(mine, bracket, tail=False))} helped, of the resolved ones "
-            f"{share_text(all_helped(mine, bracket, tail=False, resolved=True))}."
+            f"{share_text(all_helped(mine, bracket, tail=False))} ended below the base, of "
+            f"the resolved ones {share_text(all_helped(mine, bracket, tail=False, resolved=True))}, and "
+            f"{share_text(all_helped(mine, bracket, tail=False, opposite=True))} below the opposite order."
         )
     return " ".join(texts)
 

@@ -16,7 +16,8 @@ class Move:
     """A resolved violation: the target gains if ``later`` is moved later.
 
     ``value`` ± ``stderr`` is the gain of a tilt in units of Δw (γΔt)²; ``order`` is the order that makes it.
-    ``tried`` are the cases of that order and target at this checkpoint.
+    ``tried`` are the cases of that order and target at this checkpoint, against the base, and ``opposed``
+    those of one order against the other: what harms in both orders alike counts against the first alone.
     """
 
     run: int
@@ -29,13 +30,20 @@ class Move:
     stderr: float
     order: Literal["12", "21"]
     tried: Cases
+    opposed: Cases
 
     def helped(self, *, tail: bool, resolved: bool = False) -> Share:
         """How many of the tilts ended below the base; of the resolved ones only, if asked."""
-        found = [
-            case for case in self.tried if case.at.tail == tail and (case.observed.resolved or not resolved)
-        ]
-        return Share(sum(case.observed.value < 0 for case in found), len(found))
+        return _lower(self.tried, 1, tail, resolved)
+
+    def better(self, *, tail: bool, resolved: bool = False) -> Share:
+        """How many of the tilts ended below the opposite order."""
+        return _lower(self.opposed, 1 if self.order == "12" else -1, tail, resolved)
+
+
+def _lower(cases: Cases, sign: int, tail: bool, resolved: bool) -> Share:
+    found = [case for case in cases if case.at.tail == tail and (case.observed.resolved or not resolved)]
+    return Share(sum(sign * case.observed.value < 0 for case in found), len(found))
 
 
 def moves(results: Results, cases: Cases) -> tuple[Move, ...]:
@@ -51,7 +59,7 @@ def moves(results: Results, cases: Cases) -> tuple[Move, ...]:
                         continue
                     target = targets[each.target]
                     order: Literal["12", "21"] = "12" if each.later == results.domains[1] else "21"
-                    tried = select(cases, run=number, step=point.step, kind=order, targets=(target,))
+                    here = select(cases, run=number, step=point.step, targets=(target,))
                     found.append(
                         Move(
                             number,
@@ -63,24 +71,36 @@ def moves(results: Results, cases: Cases) -> tuple[Move, ...]:
                             each.value,
                             each.stderr,
                             order,
-                            tried,
+                            select(here, kind=order),
+                            select(here, kind="orders"),
                         )
                     )
     return tuple(found)
 
 
 def all_helped(
-    found: Sequence[Move], bracket: str, *, tail: bool, resolved: bool = False, window: int | None = None
+    found: Sequence[Move],
+    bracket: str,
+    *,
+    tail: bool,
+    resolved: bool = False,
+    window: int | None = None,
+    opposite: bool = False,
 ) -> Share:
-    """Over all moves that a bracket advised: how many tilts helped, at one Δt or at all."""
+    """Over all moves that a bracket advised: how many tilts helped, at one Δt or at all.
+
+    Against the base, or against the ``opposite`` order.
+    """
+    mine = [_at(move, window) for move in found if move.bracket == bracket]
     shares = [
-        _at(move, window).helped(tail=tail, resolved=resolved) for move in found if move.bracket == bracket
+        move.better(tail=tail, resolved=resolved) if opposite else move.helped(tail=tail, resolved=resolved)
+        for move in mine
     ]
     return Share(sum(each.count for each in shares), sum(each.total for each in shares))
 
 
 def _at(move: Move, window: int | None) -> Move:
-    return replace(move, tried=select(move.tried, window=window))
+    return replace(move, tried=select(move.tried, window=window), opposed=select(move.opposed, window=window))
 
 
 def windows(found: Sequence[Move]) -> list[int]:
