@@ -1,6 +1,9 @@
 """Training: beside a bare loop, in both paradigms, in pieces, from a checkpoint."""
 
 import math
+import sys
+import types
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +13,8 @@ from torch.nn import functional as F
 from commute_verify import CommuteError, WeightSchedule
 from experiments.gpt2 import checkpoint
 from experiments.gpt2.evaluate import evaluate, fixed_windows
-from experiments.gpt2.metrics import evaluations, read
-from experiments.gpt2.model import build, loss_fn, token_losses
+from experiments.gpt2.metrics import Metrics, evaluations, read
+from experiments.gpt2.model import build, flops_per_token, loss_fn, token_losses
 from experiments.gpt2.plan import Plan
 from experiments.gpt2.shards import build as build_shards
 from experiments.gpt2.tokenizer import TokenizerSpec
@@ -311,7 +314,52 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_says_so(shards, tmp_path):
     assert checkpoint.latest(tmp_path) is None
 
 
-def test_tensorboard_is_written_or_asked_for(shards, tmp_path, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "torch.utils.tensorboard", None)
+class Board:
+    """Stands for TensorBoard's writer."""
+
+    def __init__(self, folder):
+        self.scalars = []
+        Board.made = self
+
+    def add_scalar(self, name, value, step):
+        self.scalars.append((name, value, step))
+
+    def close(self):
+        self.scalars.append("closed")
+
+
+def test_tensorboard_gets_what_metrics_hold(shards, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", types.SimpleNamespace(SummaryWriter=Board))
+    run(shards, tmp_path, tensorboard=True, evaluate_at=(12,), counts="exact")
+    lines = read(tmp_path)
+    expected = [
+        (f"{'train' if 'loss' in line else 'validation'}/{name} (bits per byte)", value, line["step"])
+        for line in lines
+        for name, value in line["bits_per_byte"].items()
+    ]
+    assert Board.made.scalars == [*expected, "closed"]
+
+
+def test_tensorboard_that_is_missing_is_one_clear_error(shards, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(CommuteError, match="pip install tensorboard"):
         run(shards, tmp_path, tensorboard=True)
+
+
+def test_mfu_is_the_share_of_the_peak_that_is_given(shards, tmp_path):
+    run(shards, tmp_path, peak=1e9)
+    for line in read(tmp_path):
+        expected = flops_per_token(small.SIZE) * line["tokens_per_second"] / 1e9
+        assert line["mfu"] == pytest.approx(expected, abs=1e-4)  # roundoff: four digits are written
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a disk that is always full")
+def test_metrics_that_cannot_be_written_are_one_clear_error(shards, tmp_path, monkeypatch):
+    told = Metrics(tmp_path, None, {"en": 3.0}, board=False)
+    told.close()
+    full = open("/dev/full", "w")  # noqa: SIM115
+    monkeypatch.setattr(told, "_file", full)
+    with pytest.raises(CommuteError, match="No space left on device"):
+        told.evaluation(1, {"en": 2.0})
+    with pytest.raises(OSError, match="No space left on device"):
+        full.close()

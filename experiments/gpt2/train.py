@@ -381,13 +381,18 @@ def main(argv: Sequence[str]) -> int:
             if ranks.main:
                 print(f"{last.folder} is written, {last.state.step} steps done")
     except CommuteError as error:
-        if os.environ.get("RANK", "0") == "0":
-            print(f"train: {error}", file=sys.stderr)
+        _say(f"train: {error}")
         return 2
     except KeyboardInterrupt:
-        print("stopped; give the same command to go on from the last checkpoint", file=sys.stderr)
+        _say("stopped; give the same command to go on from the last checkpoint")
         return 130
     return 0
+
+
+def _say(message: str) -> None:
+    """Tell it on stderr, once for all ranks."""
+    if os.environ.get("RANK", "0") == "0":
+        print(message, file=sys.stderr)
 
 
 def _run(options: argparse.Namespace, ranks: Ranks) -> Checkpoint:
