@@ -1,5 +1,6 @@
 """Training: beside a bare loop, in both paradigms, in pieces, from a checkpoint."""
 
+import dataclasses
 import math
 import sys
 import types
@@ -16,6 +17,7 @@ from experiments.gpt2.evaluate import evaluate, fixed_windows
 from experiments.gpt2.metrics import Metrics, evaluations, read
 from experiments.gpt2.model import build, flops_per_token, loss_fn, token_losses
 from experiments.gpt2.plan import Plan
+from experiments.gpt2.settings import OPTIMIZERS, Training
 from experiments.gpt2.shards import build as build_shards
 from experiments.gpt2.tokenizer import TokenizerSpec
 from experiments.gpt2.train import train
@@ -217,11 +219,13 @@ def test_training_learns(shards, tmp_path):
     assert all(losses[60][name] < losses[0][name] - 0.5 for name in ("en", "ru"))
 
 
-def test_a_run_in_two_halves_from_a_checkpoint_is_the_whole_run(shards, tmp_path):
-    whole = run(shards, tmp_path / "whole", save_at=(0, 5))
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_a_run_in_two_halves_from_a_checkpoint_is_the_whole_run(shards, tmp_path, optimizer):
+    settings = small.changed(optimizer=optimizer)
+    whole = run(shards, tmp_path / "whole", settings, save_at=(0, 5))
     for start in (0, 5):
         held = checkpoint.load(checkpoint.folder_of(tmp_path / "whole", start))
-        rest = run(shards, tmp_path / f"from-{start}", stages=small.constant(12 - start), start=held)
+        rest = run(shards, tmp_path / f"from-{start}", settings, small.constant(12 - start), held)
         assert rest.state.step == 12
         assert bitwise(rest, whole)
         assert rest.state.cursor == whole.state.cursor
@@ -267,15 +271,32 @@ def test_domains_can_be_three(tmp_path):
     assert all(abs(totals[name] - plan) < 1 for name, plan in (("a", 18), ("b", 9), ("c", 9)))
 
 
-@pytest.mark.parametrize("precision", ["bf16"])
-def test_bf16_trains_beside_float32(shards, tmp_path, precision):
-    settings = small.changed(precision=precision, optimizer="sgd", lr=0.1)
+def test_bf16_trains_beside_float32(shards, tmp_path):
+    settings = small.changed(precision="bf16", optimizer="sgd", lr=0.1)
     low = weights(run(shards, tmp_path / "low", settings))
     full = weights(run(shards, tmp_path / "full", small.changed(optimizer="sgd", lr=0.1)))
     begun = torch.cat([p.detach().flatten() for p in build(small.SIZE, 0).parameters()])
     assert low.dtype == torch.float32
     # Roundoff: eight bits of mantissa, of the distance travelled.
     assert 0 < (low - full).norm() < 2**-4 * (full - begun).norm()
+
+
+@pytest.mark.parametrize("preset", [Training.paper(), Training.gpu(), Training.cpu()])
+def test_the_first_steps_of_a_large_preset_train_a_small_model(shards, tmp_path, preset):
+    """All that a preset sets but its size, its device and the compiler."""
+    settings = dataclasses.replace(
+        preset,
+        architecture=small.SIZE,
+        device="cpu",
+        compile=False,
+        batch=8,
+        micro_batch=3,
+        warmup=2,
+        lr=0.01,
+    )
+    run(shards, tmp_path, settings, small.constant(6), evaluate_every=6)
+    losses = evaluations(tmp_path)
+    assert all(losses[6][name] < losses[0][name] for name in ("en", "ru"))
 
 
 WRONG = {

@@ -446,11 +446,18 @@ def _settings(options: argparse.Namespace, vocabulary: int) -> Training:
     given = {field.name: getattr(options, field.name, None) for field in dataclasses.fields(Training)}
     given["compile"] = {"yes": True, "no": False, None: None}[options.compile]
     sizes = {name: getattr(options, name) for name in ("layers", "width", "heads", "context")}
-    sizes["vocabulary"] = max(vocabulary, options.vocabulary or 0)
+    sizes["vocabulary"] = _vocabulary(options, preset, vocabulary)
     changed = {name: value for name, value in sizes.items() if value is not None}
     architecture = dataclasses.replace(preset.architecture, **changed)
     fields = {name: value for name, value in given.items() if value is not None}
     return dataclasses.replace(preset, **{**fields, "architecture": architecture})
+
+
+def _vocabulary(options: argparse.Namespace, preset: Training, needed: int) -> int:
+    """What is asked for; of a pretrained tokenizer its own, padded to a multiple of 128 for fast kernels."""
+    if options.tokenizer and not options.vocabulary:
+        return -(-needed // 128) * 128
+    return max(needed, options.vocabulary or preset.architecture.vocabulary)
 
 
 def _weights(given: str | None, domains: tuple[str, ...]) -> dict[str, float]:
