@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional as F
 
 from commute_verify import CommuteError, WeightSchedule
-from experiments.gpt2 import checkpoint
+from experiments.gpt2 import checkpoint, progress
 from experiments.gpt2.evaluate import evaluate, fixed_windows
 from experiments.gpt2.metrics import Metrics, evaluations, read
 from experiments.gpt2.model import build, flops_per_token, loss_fn, token_losses
@@ -333,6 +333,19 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_says_so(shards, tmp_path):
     with pytest.raises(CommuteError, match="not finite at step"):
         run(shards, tmp_path, settings)
     assert checkpoint.latest(tmp_path) is None
+
+
+def test_a_log_tells_losses_speed_and_the_time_that_is_left(capsys, monkeypatch):
+    clock = iter([0.0, 0.0, 10.0, 40.0, 45.0, 50.0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    told = progress.Progress(done=10, total=50, shown=True)
+    for _ in range(4):
+        told.tell(10, {"en": 2.5, "ru": None}, 1234.5, 0.41)
+    told.close()
+    assert capsys.readouterr().err.splitlines() == [
+        "step 30/50: bits/byte en 2.500; 1,234 tokens/s, MFU 41%; about 0:00:40 left",
+        "step 50/50: bits/byte en 2.500; 1,234 tokens/s, MFU 41%; about 0:00:00 left",
+    ]
 
 
 class Board:
