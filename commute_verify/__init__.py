@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from commute_verify.criterion import AdamPreconditioner as AdamPreconditioner
     from commute_verify.criterion import OrderEffect as OrderEffect
-    from commute_verify.criterion.order_effect import order_effect as order_effect
+    from commute_verify.criterion.estimation import order_effect as order_effect
     from commute_verify.criterion.products import hvp as hvp
     from commute_verify.criterion.products import lie_bracket as lie_bracket
     from commute_verify.errors import CommuteError as CommuteError

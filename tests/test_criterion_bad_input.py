@@ -1,14 +1,13 @@
 """Bad input: one clear error each, which says where and what to do, and the model left as it was."""
 
-import sys
-
 import pytest
 import torch
 from torch import nn
 
 from commute_verify import CommuteError, hvp, lie_bracket, order_effect
+from commute_verify.criterion import hessian_products
 from commute_verify.criterion.budget import Budget
-from commute_verify.criterion.hvp import METHODS
+from commute_verify.criterion.hessian_products import METHODS
 from commute_verify.criterion.objective import Objective
 from commute_verify.criterion.sampling import group_sizes
 from tests.criterion_models import one_thread, regression, squares
@@ -338,13 +337,11 @@ def test_out_of_memory_says_how_much_was_needed_and_what_to_lower(model, error):
 
 @pytest.mark.parametrize("error", OUT_OF_MEMORY[:2], ids=["GPU", "CPU"])
 def test_a_method_that_runs_out_of_memory_is_passed_over_by_auto(model, error, monkeypatch):
-    module = sys.modules["commute_verify.criterion.hvp"]
-
     def too_large(*arguments):
         raise error
 
-    monkeypatch.setattr(module, "_double_backward", too_large)
-    monkeypatch.setattr(module, "_forward_over_reverse", too_large)
+    monkeypatch.setattr(hessian_products, "_double_backward", too_large)
+    monkeypatch.setattr(hessian_products, "_forward_over_reverse", too_large)
     assert estimate(model, method="auto").method == "finite-difference"
     with pytest.raises(CommuteError, match="out of memory in double-backward"):
         estimate(model)

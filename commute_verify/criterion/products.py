@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from torch import Tensor, nn
 
 from commute_verify.criterion.gradient import gradient
-from commute_verify.criterion.hvp import Method, check_method, hessian_vector_products
+from commute_verify.criterion.hessian_products import Method, check_method, hessian_vector_products
 from commute_verify.criterion.objective import Batch, LossFunction, Objective, located
 from commute_verify.criterion.undisturbed import undisturbed
 from commute_verify.criterion.vectors import Vector

@@ -12,7 +12,7 @@ from torch import nn
 
 from commute_verify.criterion.budget import Budget
 from commute_verify.criterion.effect import OrderEffect
-from commute_verify.criterion.hvp import Method, check_method
+from commute_verify.criterion.hessian_products import Method, check_method
 from commute_verify.criterion.objective import Batch, LossFunction, Objective
 from commute_verify.criterion.preconditioner import AdamPreconditioner
 from commute_verify.criterion.probe import probe
