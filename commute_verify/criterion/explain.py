@@ -26,6 +26,11 @@ def explained(error: Exception, task: str, others: str) -> CommuteError:
             'with attn_implementation="eager", run it under '
             'torch.nn.attention.sdpa_kernel(SDPBackend.MATH), or give method="finite-difference"'
         )
+    if "nference tensor" in text or "InferenceMode" in text:
+        return CommuteError(
+            f"{task} meets a tensor made in inference mode; make batches and models outside "
+            "torch.inference_mode(), or clone them there"
+        )
     if "same device" in text or "on device" in text or "device meta" in text:
         return CommuteError(f"{first}; move the batches to the model's device, in loss_fn or before it")
     return CommuteError(f"{task} failed on this model: {first}. {others}")

@@ -71,7 +71,8 @@ def probe(
         right = [m for m in trials if m not in refused and method in (None, m)]
         if not right:
             told = "; ".join(refused.values()) if method is None else refused[method]
-            raise CommuteError(f"{told}. Give another method, or the model in float64 or float32")
+            exact = objective.dtype == torch.float64
+            raise CommuteError(f"{told}. Give another method{', or the model in float64' * (not exact)}")
     chosen = min(right, key=lambda candidate: trials[candidate].seconds)
     steps: dict[str, Step | None] = dict.fromkeys(first_batches)
     if chosen == "finite-difference":
