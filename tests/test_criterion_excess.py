@@ -113,6 +113,7 @@ def test_a_rate_that_varies_has_a_first_order_term_that_is_kept_apart():
         assert found.value == pytest.approx(sum(parts[-1]), abs=1e-15)  # roundoff: the same sum
     first, second = np.array(parts).T
     assert np.all(np.abs(slope(errors)[2:] - 2) <= 0.3)  # the symmetric second-order terms are left out
+    assert np.all(np.abs(errors) > 5 * np.abs([second for _, second in parts]))  # as docs/choosing.md warns
     assert np.abs(slope(first) - 1).max() <= 1e-9
     assert np.abs(slope(second) - 2).max() <= 1e-9
     without = [problem.excess(weights, np.linspace(0.04, 0.01, 16) / 2**r) for r in range(6)]

@@ -269,9 +269,7 @@ def test_an_optimizer_that_took_no_step_is_refused():
 )
 def test_an_optimizer_that_is_not_adam_is_refused_and_so_is_its_state(kind, options, words):
     model, optimizer = stepped(kind, **options)
-    with pytest.raises(
-        CommuteError, match=rf"^{kind.__name__} is no torch.optim.Adam or AdamW, .*; give one"
-    ):
+    with pytest.raises(CommuteError, match=rf"^{kind.__name__} is no torch.optim.Adam or"):
         AdamPreconditioner.from_optimizer(optimizer)
     with pytest.raises(CommuteError, match=words):
         AdamPreconditioner.from_state_dict(optimizer.state_dict(), model)

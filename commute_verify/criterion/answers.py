@@ -123,6 +123,6 @@ def violation(
 
 
 def _interval(size: tuple[float, float], alpha: float) -> str:
-    """The interval of a value and half its width, with its level: "95%: 0.82 to 1.1"."""
+    """The interval of a value and half its width, with its level: "95%: 0.819 to 1.09"."""
     value, half = size
-    return f"{100 * (1 - alpha):.4g}%: {value - half:.2g} to {value + half:.2g}"
+    return f"{100 * (1 - alpha):.4g}%: {value - half:.3g} to {value + half:.3g}"

@@ -54,7 +54,8 @@ def order_effect(
     model. Inside, every random state starts from ``seed``, so that two calls give the same numbers.
 
     The model, its gradients, buffers, modes and all random states are left bitwise as they were. Hooks on its
-    modules run as in any pass, so that one that records or logs sees those of the estimate as well. Raises CommuteError on bad input, naming domain and batch. Source: paper, eq. 6 and 7 (sign of eq. 6).
+    modules run as in any pass, so that one that records or logs sees those of the estimate as well. Raises
+    CommuteError on bad input, naming domain and batch. Source: paper, eq. 6 and 7 (sign of eq. 6).
 
     >>> import torch
     >>> model = torch.nn.Linear(2, 1, bias=False)

@@ -10,7 +10,7 @@ from commute_verify.errors import CommuteError
 def explained(error: Exception, task: str, others: str) -> CommuteError:
     """The error of ``task`` (a method, or "gradient") in one line; ``others`` says what to try if unknown."""
     text = str(error).strip()
-    first = text.splitlines()[0] if text else type(error).__name__
+    first = text.splitlines()[0].rstrip(".") if text else type(error).__name__
     if isinstance(error, torch.OutOfMemoryError | MemoryError) or "allocate memory" in text:
         return CommuteError(
             f"out of memory in {task}: {_with_bytes(text, first)}. Give smaller batches (they are summed), "
