@@ -8,7 +8,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.checkpoint import checkpoint
 
 from commute_verify import CommuteError, hvp, order_effect
-from commute_verify.criterion.hvp import METHODS, hessian_vector_products
+from commute_verify.criterion.hessian_products import METHODS, hessian_vector_products
 from commute_verify.criterion.objective import Objective
 from commute_verify.criterion.probe import probe
 from tests.criterion_models import CASES, one_thread, regression, squares, tiny_lm

@@ -11,7 +11,7 @@ import torch
 
 from commute_verify.criterion.finite_difference import Step, choose_step
 from commute_verify.criterion.gradient import Products, gradient
-from commute_verify.criterion.hvp import METHODS, Method, hessian_vector_products
+from commute_verify.criterion.hessian_products import METHODS, Method, hessian_vector_products
 from commute_verify.criterion.objective import Batch, Objective, located
 from commute_verify.criterion.vectors import Vector, dot, norm, relative_gap
 from commute_verify.errors import CommuteError
@@ -71,7 +71,8 @@ def probe(
         right = [m for m in trials if m not in refused and method in (None, m)]
         if not right:
             told = "; ".join(refused.values()) if method is None else refused[method]
-            raise CommuteError(f"{told}. Give another method, or the model in float64 or float32")
+            exact = objective.dtype == torch.float64
+            raise CommuteError(f"{told}. Give another method{', or the model in float64' * (not exact)}")
     chosen = min(right, key=lambda candidate: trials[candidate].seconds)
     steps: dict[str, Step | None] = dict.fromkeys(first_batches)
     if chosen == "finite-difference":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -32,15 +32,6 @@ def scale(vector: Vector, factor: float) -> None:
     """vector *= factor, in place."""
     for t in vector.values():
         t.mul_(factor)
-
-
-def combine(factors: Iterable[float], vectors: Iterable[Mapping[str, Tensor]]) -> Vector:
-    """Σ factor · vector."""
-    pairs = [(factor, vector) for factor, vector in zip(factors, vectors, strict=True) if factor]
-    total = zeros_like(pairs[0][1])
-    for factor, vector in pairs:
-        add_to(total, vector, factor)
-    return total
 
 
 def dots(x: Sequence[Mapping[str, Tensor]], y: Sequence[Mapping[str, Tensor]]) -> Tensor:
