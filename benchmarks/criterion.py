@@ -21,7 +21,7 @@ from benchmarks.gpt2 import FUSED, PLAIN, SIZES, WARM, Batch, batches, build, lo
 from benchmarks.measure import interleaved, provenance, replace_size
 from benchmarks.ways import OURS, PAPER, PEER, WAYS, unit_gradient
 
-K, DRAWN, SMALLEST = 8, 12, "1M"
+K, DRAWN, SMALLEST = 8, 8, "1M"
 PAIRS = K * (K - 1) // 2
 METHODS = ("finite-difference", "double-backward")
 EXAMPLES, EVERY, SEQUENCES, CLAIMED = 600, 1000, 512, 0.005

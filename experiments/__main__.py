@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from commute_verify.errors import CommuteError
-from experiments import claims, claims_page, kernels, quadratic
+from experiments import claims, claims_page, kernels, quadratic, transformer_flow
 from experiments.experiment import SCALES, Experiment, each
 from experiments.gpt2 import page as gpt2_page
 from experiments.gpt2.parts import parts as gpt2_parts
@@ -22,6 +22,7 @@ from experiments.quadratic import page as quadratic_page
 from experiments.results import dump
 from experiments.runner import compute
 from experiments.storage import FinishedParts, publish
+from experiments.transformer_flow import page as transformer_flow_page
 
 EXPERIMENTS = (
     Experiment(
@@ -39,6 +40,14 @@ EXPERIMENTS = (
         quadratic_page.sentence,
         quadratic_page.glance,
         code=("experiments/quadratic",),
+    ),
+    Experiment(
+        "transformer_flow",
+        each(transformer_flow.PARTS, transformer_flow.Settings),
+        transformer_flow_page.blocks,
+        transformer_flow_page.sentence,
+        transformer_flow_page.glance,
+        code=("experiments/transformer_flow", "experiments/quadratic"),
     ),
     Experiment(
         "gpt2",
@@ -62,7 +71,7 @@ def main(argv: Sequence[str], experiments: Sequence[Experiment] = EXPERIMENTS) -
     )
     options = parser.parse_args(argv)
     try:
-        _need("matplotlib", "latex2mathml", "threadpoolctl", "tqdm")
+        _need("matplotlib", "latex2mathml", "threadpoolctl", "tqdm", "transformers")
         if options.render_only:
             publish(options.out, render_again(options.out / "results.json", experiments))
         else:

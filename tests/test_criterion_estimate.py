@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from commute_verify import AdamPreconditioner, order_effect
-from commute_verify.criterion import replicate
+from commute_verify.criterion import replicate, run
 from commute_verify.criterion.hvp import METHODS
 from commute_verify.criterion.replicate import passes
 from commute_verify.criterion.sampling import Supply, group_sizes
@@ -92,6 +92,32 @@ def test_both_ways_lead_to_the_same_P_and_slopes(monkeypatch):
     assert np.abs(slopes[0] - slopes[1]).max() <= 1e3 * EPS * np.abs(slopes[0]).max()
 
 
+@pytest.mark.parametrize("targets", [TARGETS, None])
+def test_products_held_or_not_give_the_same_estimate_for_other_numbers_of_gradients(targets, monkeypatch):
+    case = tiny_lm()
+    draw = torch.Generator().manual_seed(0)
+    data = {
+        name: [batch[torch.randint(len(batch), (n % 3 + 1,), generator=draw)] for n in range(20)]
+        for name, batch in case.batches.items()
+    }
+    found = []
+    for held in (True, False):
+        for module in (replicate, run):
+            monkeypatch.setattr(module, "holds", lambda T, K, held=held: held)
+        found.append(
+            order_effect(
+                case.model, case.loss_fn, data, targets=targets, batches=20, method=METHODS[1], progress=False
+            )
+        )
+    one, other = found
+    size = np.abs(one.P_replicates).max() + np.abs(one.rounding).max() / EPS
+    assert np.abs(one.P_replicates - other.P_replicates).max() <= 1e3 * EPS * size
+    assert np.abs(one.slope_replicates - other.slope_replicates).max() <= 1e3 * EPS * size
+    field = 4 * 3 * 3  # replicates, batches, domains
+    assert other.cost.gradient_passes == one.cost.gradient_passes + field
+    assert other.cost.evaluations == one.cost.evaluations + field
+
+
 def test_slopes_are_the_products_of_gradients():
     case = tiny_lm()
     dense = Dense(case.model, case.loss_fn)
@@ -145,13 +171,13 @@ def beale(parts, weights):
 
 
 def contraction(g, H, raw, weights, way):
-    """⟨g_i, H_j u⟩ from separate roles; by domain, ⟨g_i, H_j g_j⟩ is taken as ⟨g_j, H_j g_i⟩."""
+    """⟨g_i, H_j u⟩; by domain, ⟨g_i, H_j u_j⟩ takes both gradients from the target's batches."""
     gram = np.zeros((len(g), len(g)))
     for i in g:
         for j in g:
             for c, w in weights.items():
-                left, right = (j, i) if c == j and not way else (i, c)
-                gram["abc".index(i), "abc".index(j)] += w * g[left] @ H[j] @ raw[right]
+                left = raw[i] if c == j and not way else g[i]
+                gram["abc".index(i), "abc".index(j)] += w * left @ H[j] @ raw[c]
     return gram - gram.T
 
 
@@ -170,9 +196,9 @@ def test_averages_over_ragged_batches_are_weighted_by_the_returned_weights(way, 
     dense, supply = Dense(case.model, case.loss_fn), Supply(data, 5)
     for number, size in enumerate(group_sizes(24)):
         roles = {name: supply.roles(name, size) for name in data}
-        first, curvature, second = (
+        field, target = (
             {name: [drawn.batch for drawn in getattr(r, role)] for name, r in roles.items()}
-            for role in ("first", "curvature", "second")
+            for role in ("field", "target")
         )
         weights = {b: float(case.loss_fn(case.model, b)[1]) for r in roles.values() for g in r for _, b in g}
         g, raw = (
@@ -180,13 +206,13 @@ def test_averages_over_ragged_batches_are_weighted_by_the_returned_weights(way, 
                 name: beale([dense.gradient([b]) for b in group], [weights[b] for b in group])
                 for name, group in role.items()
             }
-            for role in (first, second)
+            for role in (field, target)
         )
         H = {
             name: beale([dense.hessian([b]) for b in group], [weights[b] for b in group])
-            for name, group in curvature.items()
+            for name, group in field.items()
         }
-        unweighted = {name: np.mean([dense.gradient([b]) for b in bs], axis=0) for name, bs in second.items()}
+        unweighted = {name: np.mean([dense.gradient([b]) for b in bs], axis=0) for name, bs in target.items()}
         for t, mixing in enumerate(TARGETS.values()):
             expected, wrong = (contraction(g, H, u, mixing, way) for u in (raw, unweighted))
             scale = 1 + np.abs(expected).max()
@@ -195,7 +221,7 @@ def test_averages_over_ragged_batches_are_weighted_by_the_returned_weights(way, 
 
 
 def counted(K, targets):
-    """Calls of the loss by role, from an estimate of 12 batches (4 replicates of 3 single batches)."""
+    """The effect and the calls of the loss, from 4 replicates of a batch for each role."""
     draw = torch.Generator().manual_seed(0)
     torch.manual_seed(0)
     model = nn.Linear(2, 1, bias=False).double()
@@ -205,19 +231,19 @@ def counted(K, targets):
         calls.append(len(batch[0]))
         return squares(m, batch)
 
-    data = {f"d{k}": [regression(draw, k + 1) for _ in range(12)] for k in range(K)}
+    data = {f"d{k}": [regression(draw, k + 1) for _ in range(8)] for k in range(K)}
     effect = order_effect(
-        model, loss_fn, data, targets=targets, batches=12, method="forward-over-reverse", progress=False
+        model, loss_fn, data, targets=targets, batches=8, method="forward-over-reverse", progress=False
     )
     return effect, len(calls)
 
 
 @pytest.mark.parametrize(("K", "products"), [(2, 2), (3, 3), (4, 4), (8, 8)])
-def test_one_target_takes_K_products_and_K_gradients_for_each_factor(K, products):
+def test_one_target_takes_K_products_and_K_gradients(K, products):
     effect, calls = counted(K, {"mix": {f"d{k}": 1 / K for k in range(K)}})
     assert effect.cost.hvps_per_estimate == products == passes(1, K)
     assert effect.cost.hvp_passes == 4 * K
-    assert effect.cost.gradient_passes == 4 * 2 * K
+    assert effect.cost.gradient_passes == 4 * K
     assert effect.cost.evaluations == calls
 
 
@@ -227,6 +253,7 @@ def test_every_domain_as_target_takes_K_times_K_less_1_products(K):
     assert effect.targets == (*(f"d{k}" for k in range(K)), "mixture")
     assert effect.cost.hvps_per_estimate == K * (K - 1)
     assert effect.cost.hvp_passes == 4 * K * (K - 1)
+    assert effect.cost.gradient_passes == 4 * (K if K <= 3 else 2 * K)  # held products
     assert effect.cost.evaluations == calls
 
 

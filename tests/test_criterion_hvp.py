@@ -169,6 +169,27 @@ def test_the_chosen_step_leaves_about_the_error_that_it_reports(dtype):
     assert gap(dense.flat(product), expected) <= 3 * step.relative_error + rounded
 
 
+def test_a_step_found_near_by_is_taken_for_four_gradients_where_it_fits_and_else_chosen_anew():
+    case = tiny_lm()
+    dense, batch = Dense(case.model, case.loss_fn), case.batches["a"]
+    objective, along = Objective.of(case.model, case.loss_fn), dense.split(a_vector(dense))
+    chosen = choose_step(objective, batch, along)
+    passes = objective.evaluations
+    assert choose_step(objective, batch, along, chosen) == chosen
+    assert objective.evaluations == passes + 4
+    misfit = Step(4.0**-3, chosen.relative_error)
+    assert choose_step(objective, batch, along, misfit) == chosen
+    assert objective.evaluations == passes + 4 + 4 + passes
+
+
+def test_a_step_found_near_by_that_leaves_the_finite_region_is_chosen_anew():
+    model = nn.Linear(1, 1, bias=False).double()
+    nn.init.constant_(model.weight, 1e-3)
+    x = torch.ones(1, 1, dtype=torch.float64)
+    objective = Objective.of(model, lambda model, x: (-model.weight.log().sum(), 1))
+    assert choose_step(objective, x, {"weight": x}, Step(4.0**-3, 1e-3)).size < 1e-3
+
+
 @pytest.mark.parametrize("size", [2.0, 1e-12])
 def test_a_bad_fixed_step_is_far_off_where_the_chosen_one_is_not(size):
     case = tiny_lm()

@@ -13,7 +13,7 @@ from torch import nn
 from commute_verify import order_effect
 from commute_verify.criterion import Cost, OrderEffect, effect
 from commute_verify.criterion.probe import Probe
-from commute_verify.criterion.ratio import beale
+from commute_verify.criterion.ratio import WeightedMean, beale
 from commute_verify.criterion.sampling import Roles, Supply
 from commute_verify.criterion.statistics import half_width, holm, look_factor, mean_and_stderr, p_values
 from tests.criterion_models import Dense, dense_P, one_thread, squares
@@ -90,9 +90,9 @@ def is_unbiased(values, truth):
 
 
 def shared_batches(self, name, size, deal=Supply.roles):
-    """The planted error: one role's batches serve all three factors."""
+    """The planted error: one role's batches serve the target as well."""
     roles = deal(self, name, size)
-    return Roles(roles.curvature, roles.curvature, roles.curvature)
+    return Roles(roles.field, roles.field)
 
 
 def test_a_few_draws_are_unbiased_and_cover(no_probe):
@@ -105,7 +105,7 @@ def test_a_few_draws_are_unbiased_and_cover(no_probe):
 def test_batches_shared_between_factors_are_seen_as_a_bias(monkeypatch, no_probe):
     monkeypatch.setattr(Supply, "roles", shared_batches)
     population = Population()
-    assert not is_unbiased(estimates(population, 100, 12)[0], population.truth)
+    assert not is_unbiased(estimates(population, 200, 8)[0], population.truth)
 
 
 @pytest.mark.slow
@@ -146,6 +146,26 @@ def bias(estimator, n):
 def by_beale(s, w):
     A, B = beale(w.tolist())
     return A * s.sum() + B * (s * (w - w[0])).sum()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_a_mean_fed_batch_by_batch_is_the_estimator_and_writes_to_no_vector_it_was_given(dtype):
+    rng = np.random.default_rng(3)
+    for weights in ([2.0], [2.0, 2.0], [1.0, 3.0], [3.0, 1.0, 1.0, 7.0]):
+        parts = [torch.tensor(rng.normal(size=3)).to(dtype) for _ in weights]
+        shared = torch.ones(1, dtype=dtype).expand(3)  # one number behind all entries, as gradients may be
+        given, mean = [{"w": part, "v": shared} for part in parts], WeightedMean()
+        before = [part.clone() for part in parts]
+        for vector, weight in zip(given, weights, strict=True):
+            mean.add(vector, weight)
+        total, factor = mean.result()
+        A, B = beale(weights)
+        factors = [A + B * (w - weights[0]) for w in weights]
+        expected = sum(f * part.double() for f, part in zip(factors, parts, strict=True))
+        roundoff = {torch.float64: 2.0**-50, torch.bfloat16: 2.0**-20}[dtype] * 10
+        assert (factor * total["w"].double() - expected).abs().max() <= roundoff
+        assert (factor * total["v"].double() - sum(factors)).abs().max() <= roundoff
+        assert all(torch.equal(one, other) for one, other in zip(before, parts, strict=True))
 
 
 def test_the_bias_of_a_ratio_of_means_falls_by_one_order_more_than_that_of_the_plain_ratio():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 import torch
@@ -10,7 +12,7 @@ import torch
 from commute_verify.criterion.explain import explained
 from commute_verify.criterion.gradient import Products, gradient_at
 from commute_verify.criterion.objective import Batch, NotFiniteError, Objective
-from commute_verify.criterion.vectors import Vector, norm
+from commute_verify.criterion.vectors import Vector, norm, relative_gap
 from commute_verify.errors import CommuteError
 
 
@@ -29,34 +31,45 @@ _LADDER = {
 }
 UNSETTLED = 0.5
 """A relative error above which the difference says nothing."""
+KINDRED = 10
+"""How many times larger the error of a step may be on another domain than where it was chosen."""
 
 
-def choose_step(objective: Objective, batch: Batch, direction: Vector) -> Step:
+def choose_step(objective: Objective, batch: Batch, direction: Vector, near: Step | None = None) -> Step:
     """The step whose central difference changes least when it is cut to a quarter.
 
     Cutting a step that is too long removes truncation error, cutting one that is too short adds roundoff;
     the difference between neighbours estimates the error of the coarser one. Steps that leave the region
-    where the loss is finite are passed over.
+    where the loss is finite are passed over. A step that was found ``near`` by is tried first, and taken if
+    its error is not much larger here.
     """
+    if near is not None:
+        power = round(-math.log(near.size, 4))
+        with suppress(NotFiniteError):
+            found = _best_step(objective, batch, direction, [power - 1, power])
+            if found.relative_error <= KINDRED * near.relative_error:
+                return found
+    return _best_step(objective, batch, direction, list(_LADDER[objective.dtype]))
+
+
+def _best_step(objective: Objective, batch: Batch, direction: Vector, powers: Sequence[int]) -> Step:
+    """The best of the steps 4^-power, from long to short; the climb ends where roundoff has taken over."""
     length = norm(direction)
     before: Vector | None = None
     refusal: NotFiniteError | None = None
-    best = Step(4.0 ** -_LADDER[objective.dtype][0], float("inf"))
-    for power in _LADDER[objective.dtype]:
-        size = 4.0**-power
+    best = Step(4.0 ** -powers[0], float("inf"))
+    for power in powers:
         try:
-            now = _central(objective, batch, direction, length, size)[0]
+            now = _central(objective, batch, direction, length, 4.0**-power)[0]
         except NotFiniteError as error:
             before, refusal = None, error
             continue
         except (RuntimeError, MemoryError) as error:
             raise explained(error, "finite-difference", "Check that loss_fn takes this batch") from error
         if before is not None:
-            largest = norm(now)
-            difference = norm({name: now[name] - before[name] for name in now})
-            gap = difference / largest if largest else 0.0
+            gap = relative_gap(now, before)
             if gap < best.relative_error:
-                best = Step(size, gap)
+                best = Step(4.0**-power, gap)
             elif gap > 30 * best.relative_error:
                 break
         before = now

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from commute_verify.criterion.explain import explained
 from commute_verify.criterion.objective import Batch, Evaluation, Objective
-from commute_verify.criterion.vectors import Vector
+from commute_verify.criterion.vectors import Vector, is_finite
 from commute_verify.errors import CommuteError
 
 
@@ -35,7 +35,7 @@ def gradient(objective: Objective, batch: Batch) -> Gradient:
         found = gradient_at(objective, objective.leaves(), batch)
     except (RuntimeError, MemoryError) as error:
         raise explained(error, "gradient", "Check that loss_fn takes this batch") from error
-    if not all(torch.stack([g.sum() for g in found.vector.values()]).isfinite()):
+    if not is_finite(found.vector):
         odd = next(name for name, g in found.vector.items() if not g.isfinite().all())
         raise CommuteError(
             f"the loss is {found.loss:.3g} but its gradient in {odd} is not finite; look for a root, "

@@ -13,7 +13,7 @@ from commute_verify.criterion.finite_difference import Step, choose_step
 from commute_verify.criterion.gradient import Products, gradient
 from commute_verify.criterion.hvp import METHODS, Method, hessian_vector_products
 from commute_verify.criterion.objective import Batch, Objective, located
-from commute_verify.criterion.vectors import Vector, dot, norm
+from commute_verify.criterion.vectors import Vector, dot, norm, relative_gap
 from commute_verify.errors import CommuteError
 
 TOLERANCE = {torch.float64: 1e-4, torch.float32: 2e-2, torch.bfloat16: 0.5, torch.float16: 0.5}
@@ -75,10 +75,11 @@ def probe(
     chosen = min(right, key=lambda candidate: trials[candidate].seconds)
     steps: dict[str, Step | None] = dict.fromkeys(first_batches)
     if chosen == "finite-difference":
+        near: Step | None = None
         for domain, example in first_batches.items():
             with located(f"domain {domain!r}, batch 1"):
                 along = gradient(objective, example).vector
-                steps[domain] = choose_step(objective, example, along if norm(along) else v)
+                near = steps[domain] = choose_step(objective, example, along if norm(along) else v, near)
     return Probe(chosen, steps, *found[chosen], refused)
 
 
@@ -155,14 +156,8 @@ def _gaps(
     if mine is judge:
         return symmetry, mine.own_error
     others = [judge] if judge else [trial for trial in trials.values() if trial is not mine]
-    gaps = [_difference(hu, other.answer.products[0], least * norm(u)) for other in others]
+    gaps = [relative_gap(hu, other.answer.products[0], least * norm(u)) for other in others]
     return symmetry, max(mine.own_error, min(gaps, default=0.0))
-
-
-def _difference(x: Vector, y: Vector, least: float) -> float:
-    """‖x − y‖ relative to the larger of the two, or to ``least`` where both are below it."""
-    size = max(norm(x), norm(y), least)
-    return norm({name: x[name] - y[name] for name in x}) / size if size else 0.0
 
 
 def _random_like(objective: Objective, seed: int) -> Vector:

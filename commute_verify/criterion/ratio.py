@@ -12,6 +12,9 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
+from typing import NamedTuple
+
+from commute_verify.criterion.vectors import Vector, add_to, scale, wide
 
 
 def beale(weights: Sequence[float]) -> tuple[float, float]:
@@ -27,3 +30,45 @@ def beale(weights: Sequence[float]) -> tuple[float, float]:
     size = mean * (1 + statistics.variance(weights) / (n * mean**2))
     slope = 1 / (n * (n - 1) * mean)
     return (1 / n + slope * (weights[0] - mean)) / size, slope / size
+
+
+class Mean(NamedTuple):
+    """The vector factor · total: dots take the factor, so that no vector is copied to be scaled."""
+
+    total: Vector
+    factor: float
+
+
+class WeightedMean:
+    """Beale's estimator of a vector, fed batch by batch; the vectors given are never written to."""
+
+    def __init__(self) -> None:
+        """Start with no batch."""
+        self._weights: list[float] = []
+        self._total: Vector = {}
+        self._rest: Vector = {}
+
+    def add(self, total: Vector, weight: float) -> None:
+        """One more batch: its summed vector and its weight."""
+        self._weights.append(weight)
+        surplus = weight - self._weights[0]
+        if len(self._weights) == 1:
+            self._total = total
+        elif len(self._weights) == 2:
+            self._total = {
+                name: t.to(wide(t.dtype)) + total[name].to(wide(t.dtype)) for name, t in self._total.items()
+            }
+        else:
+            add_to(self._total, total)
+        if surplus and self._rest:
+            add_to(self._rest, total, surplus)
+        elif surplus:
+            self._rest = {name: t.to(wide(t.dtype)) * surplus for name, t in total.items()}
+
+    def result(self) -> Mean:
+        """The mean so far; it ends here."""
+        A, B = beale(self._weights)
+        if self._rest:
+            scale(self._rest, B / A)
+            add_to(self._total, self._rest)
+        return Mean(self._total, A)

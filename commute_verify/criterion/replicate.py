@@ -1,13 +1,18 @@
 r"""One replicate: an unbiased estimate of every P from batches that no other replicate sees.
 
-P(L_i, L_j; L) = ⟨H_j g_i, u⟩ − ⟨H_i g_j, u⟩ is a product of three averages. Each comes from batches of its
-own, so the mean of the product is the product of the means. For targets L_t = Σ_c M_tc L_c two ways lead:
+P(L_i, L_j; L) = ⟨H_j g_i, u⟩ − ⟨H_i g_j, u⟩ needs g_i and H_j of different domains, and the target's u.
+A domain's g and H share its ``field`` batches and u takes the ``target`` batches, so that the three factors
+of each product are independent and its mean is the product of their means. For targets L_t = Σ_c M_tc L_c
+two ways lead:
 
-    by target    u_t = Σ_c M_tc g_c, then H_b u_t for every domain b:      K products for each target
-    by domain    H_b g_c for c ≠ b, and ⟨g_a, H_b g_b⟩ = ⟨g_b, H_b g_a⟩:   K(K − 1) products for all targets
+    by target    u_t = Σ_c M_tc g_c, then H_j u_t for every domain j:      K products for each target
+    by domain    H_j u_c for c ≠ j, u_c = ∇L_c; the rest by symmetry:      K(K − 1) products for all targets
 
-``passes`` takes the cheaper. A preconditioner D acts on all gradients beside a Hessian. A role's average
-over its batches is a ratio of sums, see ``ratio``.
+``passes`` takes the cheaper. A product's pass yields the gradient as well. Where a domain has few products,
+they are held until every gradient is known: K gradients beside the products. Where it has many, gradients
+come first, from passes of their own, and no product outlives its dots.
+A preconditioner D acts on all gradients beside a Hessian. A role's average over its batches is a ratio of
+sums, see ``ratio``.
 """
 
 from __future__ import annotations
@@ -16,20 +21,25 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from commute_verify.criterion.finite_difference import Step
 from commute_verify.criterion.gradient import gradient
 from commute_verify.criterion.hvp import Method, hessian_vector_products
 from commute_verify.criterion.objective import Objective, located
-from commute_verify.criterion.ratio import beale
-from commute_verify.criterion.sampling import Drawn, Roles
-from commute_verify.criterion.vectors import Vector, add_to, dot, scale, zeros_like
+from commute_verify.criterion.ratio import Mean, WeightedMean
+from commute_verify.criterion.sampling import Roles
+from commute_verify.criterion.vectors import Vector, add_to, dots, is_finite, zeros_like
 from commute_verify.errors import CommuteError
 from commute_verify.kernels.numpy_kernels import order_criterion
 
 Array = NDArray[np.float64]
+IN_GRADIENTS: dict[Method, int] = {
+    "finite-difference": 2,
+    "double-backward": 3,
+    "forward-over-reverse": 3,
+}
+"""What a product costs, in gradients."""
 
 
 class Estimate(NamedTuple):
@@ -41,14 +51,14 @@ class Estimate(NamedTuple):
 
 
 class Work(NamedTuple):
-    """How to estimate: M (T, K), the method with its step for each domain, D, and whom to tell of a batch."""
+    """How to estimate: M (T, K), the method with its step for each domain, D, and whom to tell of work."""
 
     objective: Objective
     mixing: Array
     method: Method
     steps: Mapping[str, Step | None]
     D: Vector | None
-    tick: Callable[[], object]
+    tick: Callable[[int], object]
 
 
 def by_target(targets: int, domains: int) -> bool:
@@ -61,105 +71,92 @@ def passes(targets: int, domains: int) -> int:
     return targets * domains if by_target(targets, domains) else domains * (domains - 1)
 
 
+def holds(targets: int, domains: int) -> bool:
+    """Whether a domain has so few products, two at most, that they are held until all gradients are known."""
+    return min(targets, domains - 1) <= 2
+
+
 def estimate(work: Work, roles: Mapping[str, Roles]) -> Estimate:
     """P and slopes from the roles of each domain."""
     T, K = work.mixing.shape
-    first = [_preconditioned(_mean(work, r.first, name), work.D) for name, r in roles.items()]
-    if by_target(T, K):
-        raw = [zeros_like(work.objective.parameters) for _ in range(T)]
-        for c, (name, r) in enumerate(roles.items()):
-            g = _mean(work, r.second, name)
-            for u, weight in zip(raw, work.mixing[:, c], strict=True):
-                add_to(u, g, float(weight))
-        slopes = _dots(raw, first)
-    else:
-        raw = [_mean(work, r.second, name) for name, r in roles.items()]
-        slopes = work.mixing @ _dots(raw, first)
-    second = [_preconditioned(u, work.D) for u in raw]
-    gram = (_by_target if by_target(T, K) else _by_domain)(work, roles, first, second)
+    whole, held = by_target(T, K), holds(T, K)
+    targets = _target_gradients(work, roles, work.mixing if whole else np.eye(K))
+    u = [_preconditioned(raw, work.D) for raw in targets]
+    g = [] if held else [_field(work, r, [], name).gradient for name, r in roles.items()]
+    gram = np.zeros((K, K, len(u)))  # ⟨D g_i, H_j D u_c⟩ as [i, j, c]; entries i = j are needed by no P
+    waiting: list[tuple[int, list[int], list[Mean]]] = []
+    for j, (name, r) in enumerate(roles.items()):
+        asked = [c for c in range(len(u)) if whole or c != j]
+        for part in [asked] if held or work.method == "double-backward" else [[c] for c in asked]:
+            found = _field(work, r, [u[c] for c in part], name)
+            if not whole:  # ⟨D u_c, H_j D u_j⟩ is ⟨D u_j, H_j D u_c⟩
+                gram[part, j, j] = _dots([Mean(u[j], 1.0)], found.products)[0]
+            if held:
+                g.append(found.gradient)
+                waiting.append((j, part, found.products))
+            else:
+                gram[:, j, part] = _dots(g, found.products)
+    for j, part, products in waiting:
+        gram[:, j, part] = _dots(g, products)
+    slopes = _dots([Mean(raw, 1.0) for raw in targets], g)
+    if not whole:
+        gram, slopes = gram @ work.mixing.T, work.mixing @ slopes
+    gram = np.moveaxis(gram, -1, 0)
     P: Array = order_criterion(np.eye(K), gram.swapaxes(-1, -2)).astype(np.float64)
     return Estimate(P, slopes, np.maximum(np.abs(gram), np.abs(gram.swapaxes(-1, -2))))
 
 
-def _by_target(work: Work, roles: Mapping[str, Roles], first: list[Vector], targets: list[Vector]) -> Array:
-    """⟨D g_i, H_j D u_t⟩ as [t, i, j]."""
-    found = [_curvatures(work, r.curvature, targets, first, name) for name, r in roles.items()]
-    return np.stack(found, axis=-1)
+def _target_gradients(work: Work, roles: Mapping[str, Roles], mixing: Array) -> list[Vector]:
+    """Σ_c mixing_tc ∇L_c for each row of mixing, from the target batches."""
+    found = [zeros_like(work.objective.parameters) for _ in mixing]
+    for c, (name, r) in enumerate(roles.items()):
+        mean = WeightedMean()
+        for number, batch in r.target:
+            with located(f"domain {name!r}, batch {number}"):
+                g, weight, _ = gradient(work.objective, batch)
+            mean.add(g, weight)
+            work.tick(1)
+        vector, factor = mean.result()
+        for u, share in zip(found, mixing[:, c], strict=True):
+            if share:
+                add_to(u, vector, float(share) * factor)
+    return found
 
 
-def _by_domain(work: Work, roles: Mapping[str, Roles], first: list[Vector], second: list[Vector]) -> Array:
-    """Σ_c M_tc ⟨D g_i, H_j D g_c⟩ as [t, i, j]; entries i = j, which no P needs, lack their own domain."""
-    K = len(roles)
-    cubic = np.zeros((K, K, K))  # [i, j, c]
-    for j, (name, r) in enumerate(roles.items()):
-        others = [c for c in range(K) if c != j]
-        found = _curvatures(work, r.curvature, [second[c] for c in others], first, name)
-        cubic[:, j, others] = found.T
-        cubic[others, j, j] = found[:, j]  # H_j is symmetric
-    gram: Array = np.einsum("tc,ijc->tij", work.mixing, cubic)
-    return gram
+class _Field(NamedTuple):
+    """A domain's D g and H v for each direction v, averaged over its field batches."""
+
+    gradient: Mean
+    products: list[Mean]
 
 
-def _mean(work: Work, batches: Sequence[Drawn], domain: str) -> Vector:
-    total, rest = zeros_like(work.objective.parameters), None
-    weights: list[float] = []
-    for number, batch in batches:
+def _field(work: Work, roles: Roles, directions: Sequence[Vector], domain: str) -> _Field:
+    own, products = WeightedMean(), [WeightedMean() for _ in directions]
+    for number, batch in roles.field:
         with located(f"domain {domain!r}, batch {number}"):
-            g, weight, _ = gradient(work.objective, batch)
-        weights.append(weight)
-        add_to(total, g)
-        if weight != weights[0]:
-            rest = rest or zeros_like(work.objective.parameters)
-            add_to(rest, g, weight - weights[0])
-        work.tick()
-    A, B = beale(weights)
-    scale(total, A)
-    if rest:
-        add_to(total, rest, B)
-    return total
-
-
-def _curvatures(
-    work: Work, batches: Sequence[Drawn], directions: Sequence[Vector], against: Sequence[Vector], domain: str
-) -> Array:
-    """⟨against_a, H directions_c⟩ as (C, A), H averaged over the batches.
-
-    Double-backward shares one graph among all directions; the other methods gain nothing from that, and take
-    them one by one, so that no product outlives its dots.
-    """
-    shared = work.method == "double-backward"
-    parts = [list(range(len(directions)))] if shared else [[c] for c in range(len(directions))]
-    found: list[Array] = []
-    weights: list[float] = []
-    for number, batch in batches:
-        dots = np.zeros((len(directions), len(against)))
-        with located(f"domain {domain!r}, batch {number}"):
-            for part in parts:
-                answer = hessian_vector_products(
-                    work.objective,
-                    batch,
-                    [directions[c] for c in part],
-                    work.method,
-                    work.steps[domain],
+            if directions:
+                g, found, weight = hessian_vector_products(
+                    work.objective, batch, directions, work.method, work.steps[domain]
                 )
-                dots[part] = _dots(answer.products, against)
-            if not np.isfinite(dots).all():
-                raise CommuteError(
-                    f"the second derivative by {work.method} is not finite; look for a root, logarithm or "
-                    "quotient at 0"
-                )
-        found.append(dots)
-        weights.append(answer.weight)
-        work.tick()
-    A, B = beale(weights)
-    factors = A + B * (np.array(weights) - weights[0])
-    total: Array = np.tensordot(factors, np.stack(found), 1)
-    return total
+                if not all(is_finite(product) for product in found):
+                    raise CommuteError(
+                        f"the second derivative by {work.method} is not finite; look for a root, logarithm "
+                        "or quotient at 0"
+                    )
+            else:
+                (g, weight, _), found = gradient(work.objective, batch), []
+        own.add(g, weight)
+        for mean, product in zip(products, found, strict=True):
+            mean.add(product, weight)
+        work.tick(len(found) * IN_GRADIENTS[work.method] or 1)
+    vector, factor = own.result()
+    return _Field(Mean(_preconditioned(vector, work.D), factor), [mean.result() for mean in products])
 
 
-def _dots(x: Sequence[Vector], y: Sequence[Vector]) -> Array:
-    """⟨x_a, y_b⟩ as (A, B), in float64."""
-    found: Array = torch.stack([torch.stack([dot(a, b) for b in y]) for a in x]).cpu().numpy()
+def _dots(x: Sequence[Mean], y: Sequence[Mean]) -> Array:
+    """⟨x_a, y_b⟩ as (A, B)."""
+    factors = np.outer([a.factor for a in x], [b.factor for b in y])
+    found: Array = factors * dots([a.total for a in x], [b.total for b in y]).cpu().numpy()
     return found
 
 

@@ -13,8 +13,8 @@ from commute_verify.criterion.answers import Cost
 from commute_verify.criterion.effect import Array, OrderEffect
 from commute_verify.criterion.objective import Objective
 from commute_verify.criterion.probe import Probe
-from commute_verify.criterion.replicate import Estimate, Work, by_target, estimate, passes
-from commute_verify.criterion.sampling import Supply
+from commute_verify.criterion.replicate import IN_GRADIENTS, Estimate, Work, estimate, holds, passes
+from commute_verify.criterion.sampling import Roles, Supply
 from commute_verify.criterion.vectors import Vector
 
 ROUNDOFF = 8
@@ -44,20 +44,19 @@ class Run:
         self.started = time.monotonic()
         if objective.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(objective.device)
-        self._bar = tqdm(total=0, unit="batch", desc="order effect", disable=not progress, leave=False)
+        self._bar = tqdm(total=0, unit="gradient", desc="order effect", disable=not progress, leave=False)
         matrix = np.array([[target.get(name, 0.0) for name in domains] for target in mixing.values()])
         self._work = Work(objective, matrix, probe.method, probe.steps, D, self._bar.update)
 
     def passes(self, size: int) -> tuple[int, int]:
         """Gradient passes and products, of one batch each, that a replicate of this size takes."""
-        outer, inner = size // 3, size - 2 * (size // 3)
-        K = len(self.domains)
-        directions = len(self.mixing) if by_target(len(self.mixing), K) else K - 1
-        return 2 * outer * K, inner * K * directions
+        (field, target), T, K = Roles.sizes(size), len(self.mixing), len(self.domains)
+        gradients = target if holds(T, K) else target + field
+        return gradients * K, field * passes(T, K)
 
     def expect(self, sizes: Sequence[int]) -> None:
         """Lengthen the progress bar by replicates to come."""
-        self._bar.total += sum(sizes) * len(self.domains)
+        self._bar.total += sum(map(self.gradient_equivalents, sizes))
         self._bar.refresh()
 
     def replicate(self, size: int) -> None:
@@ -71,7 +70,7 @@ class Run:
     def gradient_equivalents(self, size: int = 0) -> int:
         """Passes so far, or of one replicate: a product counts 2 by finite differences and 3 otherwise."""
         gradients, products = self.passes(size) if size else (self.gradient_passes, self.hvp_passes)
-        return gradients + products * (2 if self.probe.method == "finite-difference" else 3)
+        return gradients + products * IN_GRADIENTS[self.probe.method]
 
     def effect(self, looks: int, stopped: str) -> OrderEffect:
         """What the replicates say so far."""

@@ -1,4 +1,4 @@
-"""Batches for independent roles: each batch is drawn once and used for one factor of one replicate."""
+"""Batches for independent roles: each batch is drawn once and serves one role of one replicate."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from commute_verify.criterion.objective import Batch
 from commute_verify.errors import CommuteError
 
 GROUP = 10
-"""Batches of a domain in one replicate: 3 for the first gradient, 4 for the Hessian, 3 for the second."""
-FEWEST_GROUPS, SMALLEST_GROUP = 4, 3
+"""Batches of a domain in one replicate, where there are enough."""
+FEWEST_GROUPS, SMALLEST_GROUP = 4, 2
 
 
 class Drawn(NamedTuple):
@@ -22,18 +22,22 @@ class Drawn(NamedTuple):
 
 
 class Roles(NamedTuple):
-    """One domain's batches in one replicate; no two roles share a batch."""
+    """One domain's batches in one replicate: for its own field, g and H, and for the target's gradient."""
 
-    first: list[Drawn]
-    curvature: list[Drawn]
-    second: list[Drawn]
+    field: list[Drawn]
+    target: list[Drawn]
+
+    @staticmethod
+    def sizes(batches: int) -> tuple[int, int]:
+        """How many batches of a replicate serve the field, and how many the target."""
+        return batches - batches // 2, batches // 2
 
 
 def group_sizes(batches: int) -> list[int]:
     """How many batches each replicate takes of every domain.
 
-    >>> group_sizes(100), group_sizes(12)
-    ([10, 10, 10, 10, 10, 10, 10, 10, 10, 10], [3, 3, 3, 3])
+    >>> group_sizes(100), group_sizes(9)
+    ([10, 10, 10, 10, 10, 10, 10, 10, 10, 10], [3, 2, 2, 2])
     """
     fewest = FEWEST_GROUPS * SMALLEST_GROUP
     if not isinstance(batches, int) or batches < fewest:
@@ -71,13 +75,13 @@ class Supply:
         return self._waiting[name].batch
 
     def roles(self, name: str, size: int) -> Roles:
-        """The next ``size`` batches of a domain, dealt to the three roles at random."""
+        """The next ``size`` batches of a domain, dealt to the roles at random."""
         drawn = [self._waiting.pop(name)] if name in self._waiting else []
         while len(drawn) < size:
             drawn.append(self._next(name))
         self._random.shuffle(drawn)
-        outer = size // 3
-        return Roles(drawn[:outer], drawn[outer : size - outer], drawn[size - outer :])
+        field, _ = Roles.sizes(size)
+        return Roles(drawn[:field], drawn[field:])
 
     def _next(self, name: str) -> Drawn:
         try:

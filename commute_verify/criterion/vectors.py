@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 Vector = dict[str, Tensor]
+STRETCH = (2**19, 2**26)
+"""Entries cast to float64 at a time for dot products, all vectors together: on a CPU, and on a GPU."""
 
 
 def wide(dtype: torch.dtype) -> torch.dtype:
@@ -41,16 +43,40 @@ def combine(factors: Iterable[float], vectors: Iterable[Mapping[str, Tensor]]) -
     return total
 
 
+def dots(x: Sequence[Mapping[str, Tensor]], y: Sequence[Mapping[str, Tensor]]) -> Tensor:
+    """⟨x_a, y_b⟩ as (A, B) in float64 on their device, stretch by stretch, so that casts stay small."""
+    device = next(iter(x[0].values())).device
+    total = torch.zeros(len(x), len(y), dtype=torch.float64, device=device)
+    stretch = STRETCH[device.type == "cuda"] // (len(x) + len(y))
+    for name in x[0]:
+        left, right = ([vector[name].reshape(-1) for vector in vectors] for vectors in (x, y))
+        for start in range(0, left[0].numel(), stretch):
+            a, b = (
+                torch.stack([flat[start : start + stretch] for flat in flats]).double()
+                for flats in (left, right)
+            )
+            total.addmm_(a, b.T)
+    return total
+
+
 def dot(x: Mapping[str, Tensor], y: Mapping[str, Tensor]) -> Tensor:
     """⟨x, y⟩ as a float64 scalar on the vectors' device."""
-    products = (
-        (x[name].to(wide(x[name].dtype)) * y[name].to(wide(y[name].dtype))).sum(dtype=torch.float64)
-        for name in x
-    )
-    return torch.stack(list(products)).sum()
+    return dots([x], [y])[0, 0]
 
 
 def norm(x: Mapping[str, Tensor]) -> float:
     """‖x‖."""
     lengths = [torch.linalg.vector_norm(t.to(wide(t.dtype))).double() for t in x.values()]
     return float(torch.stack(lengths).norm())
+
+
+def is_finite(x: Mapping[str, Tensor]) -> bool:
+    """Whether every entry is a number."""
+    return bool(torch.stack([t.sum() for t in x.values()]).isfinite().all())
+
+
+def relative_gap(x: Mapping[str, Tensor], y: Mapping[str, Tensor], least: float = 0.0) -> float:
+    """‖x − y‖ over the largest of ‖x‖, ‖y‖ and ``least``; 0 where all three are."""
+    gaps = [torch.linalg.vector_norm((t - y[name]).to(wide(t.dtype))).double() for name, t in x.items()]
+    size = max(norm(x), norm(y), least)
+    return float(torch.stack(gaps).norm()) / size if size else 0.0

@@ -51,7 +51,7 @@ class Preset:
     """A study: runs at base weights, their checkpoints, the branches from each, and how all is measured.
 
     Steps and windows are training steps. ``window`` is the longest, tried with every δ at seed 0, and at the
-    middle δ with ``seeds`` seeds; ``short_windows`` are tried at the middle δ and seed 0. ``tokenizer`` is
+    middle δ with ``seeds`` seeds, as the ``short_windows`` are. ``tokenizer`` is
     "bpe" or the name of a pretrained one. ``validation`` is windows of a domain in an evaluation.
     ``limit_bytes`` is how much of each domain's text is read; None reads it all.
     """
@@ -113,7 +113,7 @@ class Preset:
                 )
 
     def branches(self, domains: Sequence[str]) -> list[Branch]:
-        """All branches, the most telling first: long windows, then short ones, then further seeds."""
+        """All branches: those of the longest window, of short ones, further seeds of the longest."""
 
         def trio(base: Base, start: int, deltas: Sequence[float], window: int, seed: int) -> list[Branch]:
             w = base.of(domains)
@@ -127,14 +127,11 @@ class Preset:
             middle_first = sorted(base.deltas, key=lambda delta: delta != base.middle)
             for start in self.checkpoints:
                 found += trio(base, start, middle_first, self.window, 0)
-        for base in self.bases:
-            for window in self.short_windows:
-                for start in self.checkpoints:
-                    found += trio(base, start, [base.middle], window, 0)
-        for seed in range(1, self.seeds):
+        short = [(window, seed) for window in self.short_windows for seed in range(self.seeds)]
+        for window, seed in [*short, *((self.window, seed) for seed in range(1, self.seeds))]:
             for base in self.bases:
                 for start in self.checkpoints:
-                    found += trio(base, start, [base.middle], self.window, seed)
+                    found += trio(base, start, [base.middle], window, seed)
         return found
 
     def steps(self, domains: Sequence[str]) -> int:
@@ -172,11 +169,11 @@ SMOKE = Preset(
 
 CPU = Preset(
     name="cpu",
-    training=replace(Training.cpu(), batch=20, steps=1440, weight_decay=0.01),
+    training=replace(Training.cpu(), batch=20, steps=1400, weight_decay=0.01),
     tokenizer="bpe",
     bases=_PAPER_BASES,
     checkpoints=(150, 500, 850, 1200),
-    window=120,
+    window=100,
     short_windows=(5, 15, 40),
     seeds=3,
     tail=50,
