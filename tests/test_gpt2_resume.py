@@ -268,3 +268,16 @@ def test_two_ranks_have_the_curve_of_one_process(whole, tmp_path):
             assert value is None or abs(value - other) <= tolerance * other
     assert checkpoint.latest(tmp_path).state.cursor == checkpoint.latest(whole).state.cursor
     assert evaluations(tmp_path).keys() == evaluations(whole).keys()
+
+
+def test_the_model_takes_the_vocabulary_asked_for_or_that_of_a_pretrained_tokenizer(shards, tmp_path):
+    command = ["--data", "en=synthetic", "--data", "ru=synthetic", "--limit-documents", "60", "--steps", "1"]
+    given = {
+        512: [],  # the preset's
+        310: ["--vocabulary", "310"],
+        384: ["--tokenizer", str(shards.tokenizer_folder)],  # 300, padded
+    }
+    for expected, more in given.items():
+        out = tmp_path / str(expected)
+        assert train.main([*command, *more, "--out", str(out)]) == 0
+        assert checkpoint.latest(out).model().config.vocab_size == expected

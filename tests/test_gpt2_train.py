@@ -1,6 +1,10 @@
 """Training: beside a bare loop, in both paradigms, in pieces, from a checkpoint."""
 
+import dataclasses
 import math
+import sys
+import types
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,11 +12,12 @@ import torch
 from torch.nn import functional as F
 
 from commute_verify import CommuteError, WeightSchedule
-from experiments.gpt2 import checkpoint
+from experiments.gpt2 import checkpoint, progress
 from experiments.gpt2.evaluate import evaluate, fixed_windows
-from experiments.gpt2.metrics import evaluations, read
-from experiments.gpt2.model import build, loss_fn, token_losses
+from experiments.gpt2.metrics import Metrics, evaluations, read
+from experiments.gpt2.model import build, flops_per_token, loss_fn, token_losses
 from experiments.gpt2.plan import Plan
+from experiments.gpt2.settings import OPTIMIZERS, Training
 from experiments.gpt2.shards import build as build_shards
 from experiments.gpt2.tokenizer import TokenizerSpec
 from experiments.gpt2.train import train
@@ -214,11 +219,13 @@ def test_training_learns(shards, tmp_path):
     assert all(losses[60][name] < losses[0][name] - 0.5 for name in ("en", "ru"))
 
 
-def test_a_run_in_two_halves_from_a_checkpoint_is_the_whole_run(shards, tmp_path):
-    whole = run(shards, tmp_path / "whole", save_at=(0, 5))
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_a_run_in_two_halves_from_a_checkpoint_is_the_whole_run(shards, tmp_path, optimizer):
+    settings = small.changed(optimizer=optimizer)
+    whole = run(shards, tmp_path / "whole", settings, save_at=(0, 5))
     for start in (0, 5):
         held = checkpoint.load(checkpoint.folder_of(tmp_path / "whole", start))
-        rest = run(shards, tmp_path / f"from-{start}", stages=small.constant(12 - start), start=held)
+        rest = run(shards, tmp_path / f"from-{start}", settings, small.constant(12 - start), held)
         assert rest.state.step == 12
         assert bitwise(rest, whole)
         assert rest.state.cursor == whole.state.cursor
@@ -264,15 +271,32 @@ def test_domains_can_be_three(tmp_path):
     assert all(abs(totals[name] - plan) < 1 for name, plan in (("a", 18), ("b", 9), ("c", 9)))
 
 
-@pytest.mark.parametrize("precision", ["bf16"])
-def test_bf16_trains_beside_float32(shards, tmp_path, precision):
-    settings = small.changed(precision=precision, optimizer="sgd", lr=0.1)
+def test_bf16_trains_beside_float32(shards, tmp_path):
+    settings = small.changed(precision="bf16", optimizer="sgd", lr=0.1)
     low = weights(run(shards, tmp_path / "low", settings))
     full = weights(run(shards, tmp_path / "full", small.changed(optimizer="sgd", lr=0.1)))
     begun = torch.cat([p.detach().flatten() for p in build(small.SIZE, 0).parameters()])
     assert low.dtype == torch.float32
     # Roundoff: eight bits of mantissa, of the distance travelled.
     assert 0 < (low - full).norm() < 2**-4 * (full - begun).norm()
+
+
+@pytest.mark.parametrize("preset", [Training.paper(), Training.gpu(), Training.cpu()])
+def test_the_first_steps_of_a_large_preset_train_a_small_model(shards, tmp_path, preset):
+    """All that a preset sets but its size, its device and the compiler."""
+    settings = dataclasses.replace(
+        preset,
+        architecture=small.SIZE,
+        device="cpu",
+        compile=False,
+        batch=8,
+        micro_batch=3,
+        warmup=2,
+        lr=0.01,
+    )
+    run(shards, tmp_path, settings, small.constant(6), evaluate_every=6)
+    losses = evaluations(tmp_path)
+    assert all(losses[6][name] < losses[0][name] for name in ("en", "ru"))
 
 
 WRONG = {
@@ -311,7 +335,65 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_says_so(shards, tmp_path):
     assert checkpoint.latest(tmp_path) is None
 
 
-def test_tensorboard_is_written_or_asked_for(shards, tmp_path, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "torch.utils.tensorboard", None)
+def test_a_log_tells_losses_speed_and_the_time_that_is_left(capsys, monkeypatch):
+    clock = iter([0.0, 0.0, 10.0, 40.0, 45.0, 50.0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    told = progress.Progress(done=10, total=50, shown=True)
+    for _ in range(4):
+        told.tell(10, {"en": 2.5, "ru": None}, 1234.5, 0.41)
+    told.close()
+    assert capsys.readouterr().err.splitlines() == [
+        "step 30/50: bits/byte en 2.500; 1,234 tokens/s, MFU 41%; about 0:00:40 left",
+        "step 50/50: bits/byte en 2.500; 1,234 tokens/s, MFU 41%; about 0:00:00 left",
+    ]
+
+
+class Board:
+    """Stands for TensorBoard's writer."""
+
+    def __init__(self, folder):
+        self.scalars = []
+        Board.made = self
+
+    def add_scalar(self, name, value, step):
+        self.scalars.append((name, value, step))
+
+    def close(self):
+        self.scalars.append("closed")
+
+
+def test_tensorboard_gets_what_metrics_hold(shards, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", types.SimpleNamespace(SummaryWriter=Board))
+    run(shards, tmp_path, tensorboard=True, evaluate_at=(12,), counts="exact")
+    lines = read(tmp_path)
+    expected = [
+        (f"{'train' if 'loss' in line else 'validation'}/{name} (bits per byte)", value, line["step"])
+        for line in lines
+        for name, value in line["bits_per_byte"].items()
+    ]
+    assert Board.made.scalars == [*expected, "closed"]
+
+
+def test_tensorboard_that_is_missing_is_one_clear_error(shards, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(CommuteError, match="pip install tensorboard"):
         run(shards, tmp_path, tensorboard=True)
+
+
+def test_mfu_is_the_share_of_the_peak_that_is_given(shards, tmp_path):
+    run(shards, tmp_path, peak=1e9)
+    for line in read(tmp_path):
+        expected = flops_per_token(small.SIZE) * line["tokens_per_second"] / 1e9
+        assert line["mfu"] == pytest.approx(expected, abs=1e-4)  # roundoff: four digits are written
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a disk that is always full")
+def test_metrics_that_cannot_be_written_are_one_clear_error(shards, tmp_path, monkeypatch):
+    told = Metrics(tmp_path, None, {"en": 3.0}, board=False)
+    told.close()
+    full = open("/dev/full", "w")  # noqa: SIM115
+    monkeypatch.setattr(told, "_file", full)
+    with pytest.raises(CommuteError, match="No space left on device"):
+        told.evaluation(1, {"en": 2.0})
+    with pytest.raises(OSError, match="No space left on device"):
+        full.close()

@@ -61,8 +61,11 @@ class Metrics:
 
     def sync(self) -> None:
         """Put on the disk what is written so far."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        try:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise self._unwritable(error) from error
 
     def close(self) -> None:
         """Close the files."""
@@ -75,9 +78,12 @@ class Metrics:
             self._file.write(json.dumps(line) + "\n")
             self._file.flush()
         except OSError as error:
-            raise CommuteError(
-                f"cannot write {self._path} ({error.strerror}): make room; saved checkpoints are untouched"
-            ) from error
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError) -> CommuteError:
+        return CommuteError(
+            f"cannot write {self._path} ({error.strerror}): make room; saved checkpoints are untouched"
+        )
 
     def _show(self, what: str, step: int, bits: Losses) -> None:
         if self._board is not None:

@@ -68,22 +68,23 @@ def counts_exact(weights: ArrayLike, batch: int, step0: int, steps: int) -> Coun
         first = np.minimum(np.floor(share[0] * ends + 0.5).astype(np.int64), ends)
         totals = np.stack([first, ends - first], axis=1)
     else:
-        totals = _assigned(share.tolist(), batch * (step0 + steps))[ends]
+        totals = _assigned(share.tolist(), batch, step0 + steps)
     return np.diff(totals, axis=0)[step0:].astype(np.int64)
 
 
-def _assigned(weights: Sequence[float], slots: int) -> Counts:
-    """Tijdeman's assignment of every slot; the totals (slots + 1, K) before each."""
+def _assigned(weights: Sequence[float], batch: int, steps: int) -> Counts:
+    """Tijdeman's assignment, sequence by sequence; the totals (steps + 1, K) before and after every step."""
     room = 1 / (2 * len(weights) - 2)
     held = [0] * len(weights)
-    totals = np.zeros((slots + 1, len(weights)), dtype=np.int64)
-    for slot in range(1, slots + 1):
+    totals = np.zeros((steps + 1, len(weights)), dtype=np.int64)
+    for slot in range(1, batch * steps + 1):
         owed = [(k, w * slot - held[k]) for k, w in enumerate(weights) if w > 0]
         due = [(k, debt) for k, debt in owed if debt >= room - 1e-9]
         # Whoever would first fall a whole sequence (less the room) behind its plan goes first.
         chosen = min(due or owed, key=lambda one: ((1 - room - one[1]) / weights[one[0]], one[0]))[0]
         held[chosen] += 1
-        totals[slot] = held
+        if slot % batch == 0:
+            totals[slot // batch] = held
     return totals
 
 

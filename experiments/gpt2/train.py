@@ -42,6 +42,7 @@ from experiments.gpt2.model import (
 from experiments.gpt2.order import moved
 from experiments.gpt2.parallel import Ranks, Reduced, joined
 from experiments.gpt2.plan import Plan, Rows
+from experiments.gpt2.progress import Progress
 from experiments.gpt2.settings import Training
 from experiments.gpt2.shards import Shards
 from experiments.gpt2.tokenizer import TokenizerSpec
@@ -194,7 +195,7 @@ def _read(
     speed: float,
     mfu: float | None,
     metrics: Metrics | None,
-    bar: Any,
+    bar: Progress | None,
 ) -> bool:
     """Write down the steps since the last reading; whether a rank was asked to stop."""
     numbers = torch.stack([sums for _, sums, _ in unread]).tolist()
@@ -212,10 +213,7 @@ def _read(
             metrics.step(step, settings.lr_at(step), loss, speed, mfu)
     if metrics and bar is not None:
         bits = {name: metrics.bits(name, nats) for name, nats in loss.items()}
-        shown = [f"{name} {value:.3f}" for name, value in bits.items() if value is not None]
-        share = "" if mfu is None else f", MFU {mfu:.0%}"
-        bar.set_postfix_str(f"bits/byte {', '.join(shown)}; {speed:,.0f} tokens/s{share}", refresh=False)
-        bar.update(len(unread))
+        bar.tell(len(unread), bits, speed, mfu)
     unread.clear()
     return any(sums[-1] > 0 for sums in numbers)
 
@@ -300,23 +298,14 @@ def _mfu(settings: Training, device: torch.device, ranks: Ranks, given: float | 
 @contextmanager
 def _told(
     out: Path, begun: int, shards: Shards, ranks: Ranks, board: bool, plan: Plan, progress: bool
-) -> Iterator[tuple[Metrics | None, Any]]:
+) -> Iterator[tuple[Metrics | None, Progress | None]]:
     """The metrics file and the progress bar of the rank that writes."""
     if not ranks.main:
         yield None, None
         return
-    from tqdm import tqdm
-
     per_token = {name: shards.bytes_per_token(name, "train") for name in shards.domains}
     metrics = Metrics(out, begun if begun > plan.first else None, per_token, board)
-    layout = "{n_fmt}/{total_fmt} steps |{bar}| {elapsed} gone, about {remaining} left  {postfix}"
-    bar = tqdm(
-        total=plan.last - plan.first,
-        initial=begun - plan.first,
-        bar_format=layout,
-        disable=None if progress else True,
-        mininterval=0.5,
-    )
+    bar = Progress(begun - plan.first, plan.last - plan.first, progress)
     try:
         yield metrics, bar
     finally:
@@ -381,13 +370,18 @@ def main(argv: Sequence[str]) -> int:
             if ranks.main:
                 print(f"{last.folder} is written, {last.state.step} steps done")
     except CommuteError as error:
-        if os.environ.get("RANK", "0") == "0":
-            print(f"train: {error}", file=sys.stderr)
+        _say(f"train: {error}")
         return 2
     except KeyboardInterrupt:
-        print("stopped; give the same command to go on from the last checkpoint", file=sys.stderr)
+        _say("stopped; give the same command to go on from the last checkpoint")
         return 130
     return 0
+
+
+def _say(message: str) -> None:
+    """Tell it on stderr, once for all ranks."""
+    if os.environ.get("RANK", "0") == "0":
+        print(message, file=sys.stderr)
 
 
 def _run(options: argparse.Namespace, ranks: Ranks) -> Checkpoint:
@@ -441,11 +435,18 @@ def _settings(options: argparse.Namespace, vocabulary: int) -> Training:
     given = {field.name: getattr(options, field.name, None) for field in dataclasses.fields(Training)}
     given["compile"] = {"yes": True, "no": False, None: None}[options.compile]
     sizes = {name: getattr(options, name) for name in ("layers", "width", "heads", "context")}
-    sizes["vocabulary"] = max(vocabulary, options.vocabulary or 0)
+    sizes["vocabulary"] = _vocabulary(options, preset, vocabulary)
     changed = {name: value for name, value in sizes.items() if value is not None}
     architecture = dataclasses.replace(preset.architecture, **changed)
     fields = {name: value for name, value in given.items() if value is not None}
     return dataclasses.replace(preset, **{**fields, "architecture": architecture})
+
+
+def _vocabulary(options: argparse.Namespace, preset: Training, needed: int) -> int:
+    """What is asked for; of a pretrained tokenizer its own, padded to a multiple of 128 for fast kernels."""
+    if options.tokenizer and not options.vocabulary:
+        return -(-needed // 128) * 128
+    return max(needed, options.vocabulary or preset.architecture.vocabulary)
 
 
 def _weights(given: str | None, domains: tuple[str, ...]) -> dict[str, float]:
