@@ -14,6 +14,8 @@ from pathlib import Path
 from commute_verify.errors import CommuteError
 from experiments import claims, claims_page, kernels, quadratic, transformer_flow
 from experiments.experiment import SCALES, Experiment, each
+from experiments.gpt2 import page as gpt2_page
+from experiments.gpt2.parts import parts as gpt2_parts
 from experiments.page import render, render_again
 from experiments.provenance import earlier_run, provenance
 from experiments.quadratic import page as quadratic_page
@@ -46,6 +48,14 @@ EXPERIMENTS = (
         transformer_flow_page.sentence,
         transformer_flow_page.glance,
         code=("experiments/transformer_flow", "experiments/quadratic"),
+    ),
+    Experiment(
+        "gpt2",
+        gpt2_parts,
+        gpt2_page.blocks,
+        gpt2_page.sentence,
+        gpt2_page.glance,
+        code=("experiments/gpt2",),
     ),
     Experiment("kernels", kernels.parts, kernels.blocks, code=("experiments/kernels.py",)),
 )

@@ -113,7 +113,7 @@ class Preset:
                 )
 
     def branches(self, domains: Sequence[str]) -> list[Branch]:
-        """All branches, the most telling first: long windows, then short ones, then further seeds."""
+        """All branches: those of the longest window, of short ones, further seeds of the longest."""
 
         def trio(base: Base, start: int, deltas: Sequence[float], window: int, seed: int) -> list[Branch]:
             w = base.of(domains)
