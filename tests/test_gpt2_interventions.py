@@ -168,8 +168,11 @@ def test_the_papers_study_has_the_papers_numbers():
 REFUSED = {
     "a start in the warm-up": ({"checkpoints": (50, 500)}, "warm-up"),
     "checkpoints that fall": ({"checkpoints": (500, 150)}, "rising"),
-    "a run that ends too soon": ({"checkpoints": (150, 1300)}, "at least 1500"),
-    "a short window that is long": ({"short_windows": (100,)}, "shorter than 100"),
+    "a run that ends too soon": (
+        {"checkpoints": (150, 1300), "training": replace(CPU.training, steps=1350)},
+        f"at least {1300 + 2 * CPU.window}",
+    ),
+    "a short window that is long": ({"short_windows": (CPU.window,)}, f"shorter than {CPU.window}"),
     "a window that splits a sequence": ({"short_windows": (3,)}, "is whole"),
     "no seeds": ({"seeds": 0}, "one of each"),
     "no bases": ({"bases": ()}, "one of each"),

@@ -1,6 +1,10 @@
 """A whole study, tiny: what results.json holds, that pieces are made once, and that a stop loses nothing."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from itertools import pairwise
 
@@ -22,6 +26,7 @@ from experiments.gpt2.settings import Architecture
 from experiments.gpt2.shards import Shards
 from experiments.gpt2.study import Study
 from experiments.results import load_committed
+from experiments.storage import ROOT
 
 TINY = replace(
     SMOKE,
@@ -333,3 +338,39 @@ def test_the_report_computes_the_smoke_study_and_shows_committed_ones(study, res
     monkeypatch.setattr(parts, "COMMITTED", tmp_path)
     (tmp_path / "cpu.json").write_text("{}")
     assert [part.origin for part in parts.parts("default")] == ["recomputed", "committed"]
+
+
+PROGRAM = """
+import sys
+from experiments.gpt2 import __main__ as command, presets
+from tests.test_gpt2_study import TINY
+
+if __name__ == "__main__":
+    presets.PRESETS["smoke"] = TINY
+    sys.exit(command.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_ctrl_c_ends_in_one_line_and_the_same_command_goes_on_to_the_same_results(tmp_path, results, jobs):
+    out = Study(TINY, DATA, tmp_path / "out")
+    data = [word for entry in DATA for word in ("--data", entry)]
+    start = [sys.executable, "-c", PROGRAM, "--out", str(out.out), "--jobs", jobs, *data]
+    process = subprocess.Popen(start, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    assert process.stderr is not None
+    lines = []
+    for line in process.stderr:
+        lines.append(line)
+        if line.startswith("[9/"):
+            os.killpg(process.pid, signal.SIGINT)
+            break
+    lines += process.stderr.readlines()
+    process.stderr.close()
+    assert process.wait() == 130
+    last = [line for line in lines if not line.startswith("[")][-1]
+    assert last == "stopped; finished pieces are kept: give the same command to go on\n"
+    assert not any("Traceback" in line for line in lines)
+    done = subprocess.run(start, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert int(done.stderr.split()[0]) < 34
+    assert json.loads((out.out / "results.json").read_bytes()) == results

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 import time
@@ -29,6 +30,8 @@ class Job(Protocol):
 
 
 J = TypeVar("J", bound=Job)
+PATIENCE = 0.5
+"""Seconds in which a process may end by itself."""
 
 
 @dataclass
@@ -143,6 +146,7 @@ def _side_by_side(
             connection.send(None)
     except BaseException:
         for process in processes:
+            process.join(PATIENCE)  # a Ctrl-C has reached them too
             process.terminate()
         raise
     finally:
@@ -170,22 +174,30 @@ def _serve(connection: Connection, perform: Callable[[Any], None], threads: int,
 
     torch.set_num_threads(threads)
     threading.Thread(target=_outlive, args=(parent,), daemon=True).start()
-    while True:
-        try:
-            job = connection.recv()
-        except (EOFError, KeyboardInterrupt):
-            return
-        if job is None:
-            return
-        try:
-            perform(job)
-            connection.send(None)
-        except KeyboardInterrupt:
-            return
-        except CommuteError as error:
-            connection.send(str(error))
-        except Exception:
-            connection.send(traceback.format_exc())
+    try:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        while (job := _received(connection)) is not None:
+            connection.send(_error_of(perform, job))
+    except KeyboardInterrupt:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+
+
+def _received(connection: Connection) -> Any:
+    try:
+        return connection.recv()
+    except EOFError:
+        return None
+
+
+def _error_of(perform: Callable[[Any], None], job: Any) -> str | None:
+    try:
+        perform(job)
+    except CommuteError as error:
+        return str(error)
+    except Exception:
+        return traceback.format_exc()
+    return None
 
 
 def _outlive(parent: int) -> None:
