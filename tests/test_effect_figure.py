@@ -3,7 +3,7 @@
 import statistics
 import subprocess
 import sys
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
@@ -166,7 +166,7 @@ def test_long_names_leave_the_plot_its_width_and_are_all_there():
     figure, widths, labels = drawn(LONG)
     assert min(widths) >= 0.4
     for column in labels:
-        for upper, lower in zip(column, column[1:], strict=False):
+        for upper, lower in pairwise(column):
             assert lower.y1 <= upper.y0  # they do not overlap
     texts = {
         "".join(text.get_text().split())
