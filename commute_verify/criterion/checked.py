@@ -62,17 +62,16 @@ def level(alpha: object) -> float:
     return number
 
 
-def mixture(weights: object, domains: Sequence[str], what: str, told: str = "") -> dict[str, float]:
+def mixture(weights: object, domains: Sequence[str], what: str) -> dict[str, float]:
     """Weights of some of the domains, of any real type: at least 0, with sum 1 to the rounding of float32."""
     known = ", ".join(domains)
-    told = told or f"{what} weighs"
     if not isinstance(weights, Mapping):
         raise CommuteError(
             f"{shown(what, weights)}; give a mapping from {known} to numbers ≥ 0 that sum to 1"
         )
     unknown = listed(name for name in weights if name not in domains)
     if unknown:
-        raise CommuteError(f"{told} {unknown}; the domains are {known}")
+        raise CommuteError(f"{what} weighs {unknown}; the domains are {known}")
     numbers = [real(w) for w in weights.values()]
     given = f"{what} {'has weights ' * (what != 'weights')}{_short(dict(weights))}"
     if not all(w is not None and math.isfinite(w) and w >= 0 for w in numbers):
@@ -135,7 +134,7 @@ def model_and_loss(model: object, loss_fn: object, params: object) -> None:
     if params is not None and not callable(params):
         raise CommuteError(
             f"params is {a_type(params)}; give a function from a parameter's name to whether it counts, such "
-            "as {'head.weight'}.__contains__"
+            "as lambda name: 'head' in name"
         )
 
 
