@@ -46,7 +46,8 @@ class Run:
             torch.cuda.reset_peak_memory_stats(objective.device)
         self._bar = tqdm(total=0, unit="gradient", desc="order effect", disable=not progress, leave=False)
         matrix = np.array([[target.get(name, 0.0) for name in domains] for target in mixing.values()])
-        self._work = Work(objective, matrix, probe.method, probe.steps, D, self._bar.update)
+        weights: dict[str, dict[int, float]] = {name: {} for name in domains}
+        self._work = Work(objective, matrix, probe.method, probe.steps, D, self._bar.update, weights)
 
     def passes(self, size: int) -> tuple[int, int]:
         """Gradient passes and products, of one batch each, that a replicate of this size takes."""
