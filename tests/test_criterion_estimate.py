@@ -20,6 +20,8 @@ C = {
 }
 """Roundoff of products of three dense factors, relative to the terms of P."""
 
+pytestmark = pytest.mark.filterwarnings("ignore:the replicates do not differ")
+
 
 @pytest.fixture(autouse=True, scope="module")
 def _one_thread():

@@ -1,6 +1,7 @@
 """Estimates are unbiased, their intervals cover, and signs are seldom resolved by chance."""
 
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -174,15 +175,14 @@ def test_a_few_draws_cover_where_it_is_hard(case, monkeypatch, no_probe):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("batches", [40, 100])
+@pytest.mark.parametrize(("batches", "draws"), [(40, 1000), (100, 400)])
 @pytest.mark.parametrize("case", HARD)
-def test_intervals_cover_93_to_98_per_cent_of_1000_draws_where_it_is_hard(
-    case, batches, monkeypatch, no_probe
-):
+def test_intervals_cover_where_it_is_hard(case, batches, draws, monkeypatch, no_probe):
     population = Tabled(monkeypatch, **HARD[case])
-    values, widths = estimates(population, 1000, batches)
+    values, widths = estimates(population, draws, batches)
     assert is_unbiased(values, population.truth)
-    assert 0.93 <= np.mean(np.abs(values - population.truth) <= widths) <= 0.98
+    least = scipy.stats.binom.ppf(ALPHA, draws, 0.95) / draws
+    assert least <= np.mean(np.abs(values - population.truth) <= widths) <= 0.98
 
 
 def test_averages_that_know_their_own_weights_alone_are_seen_as_a_bias(monkeypatch, no_probe):
@@ -313,7 +313,7 @@ def test_an_error_of_the_mean_weight_counts_by_its_square():
 
     orders = []
     for estimator in (expanded, plain):
-        one, two = (bias(lambda s, w, e=e: estimator(s, w, 2 + e), 3) for e in (0.02, 0.04))
+        one, two = (bias(partial(estimator, mean=2 + error), 3) for error in (0.02, 0.04))
         orders.append(np.log2(two / one))
     assert abs(orders[0] - 2) <= 0.1
     assert abs(orders[1] - 1) <= 0.1  # the comparison sees an error that counts once
@@ -403,6 +403,9 @@ class Looks:
 
     def allows(self, run, sizes):
         return len(run.P) + len(sizes) <= self.replicates
+
+    def check_first(self, run, sizes):
+        pass
 
 
 def wrongly_resolved(draws):

@@ -41,6 +41,7 @@ def pooled(effects: Sequence[OrderEffect]) -> OrderEffect:
             sum(cost.evaluations for cost in costs),
             max(cost.seconds for cost in costs),
             max(cost.peak_bytes for cost in costs),
+            max(cost.start_up_seconds for cost in costs),
         ),
         ", ".join(dict.fromkeys(effect.method for effect in effects)),
         notes=tuple(dict.fromkeys(note for effect in effects for note in effect.notes)),

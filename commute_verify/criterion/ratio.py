@@ -5,15 +5,15 @@ so that
 
     s̄ / W − (s̄ w̄ − cov(s, w)/n − s̄ W) / W²  =  (s̄ (2 − w̄/W) + cov(s, w)/(n W)) / W
 
-is unbiased for E[s] / E[w] where W = E[w], and its mean is stationary there: an error of W counts by its square.
-W is estimated by the mean of the m weights known of the domain so far, the role's own among them, and the
-factor 1 + var(w)/(m W²) removes what that leaves to first order in 1/m:
+is unbiased for E[s] / E[w] where W = E[w], and its mean is stationary there: an error of W counts by its
+square. W is estimated by the mean of the m weights known of the domain so far, the role's own among them, and
+the factor 1 + var(w)/(m W²) removes what that leaves to first order in 1/m:
 
     (s̄ (2 − w̄/W) + cov(s, w)/(n W)) / (W (1 + var(w)/(m W²))).
 
-Where no other weight is known, m = n, this is Beale's estimator (1962), biased by O(1/n²). As m grows at fixed
-n the bias goes to 0. One batch has no covariance: it is s/W, biased by O(1/m). Where all weights are equal
-each of these is s̄ / w̄.
+Where no other weight is known, m = n, this is Beale's estimator (1962), biased by O(1/n²). As m grows at
+fixed n the bias goes to 0. One batch has no covariance: it is s/W, biased by O(1/m). Where all weights are
+equal each of these is s̄ / w̄.
 """
 
 from __future__ import annotations

@@ -81,6 +81,11 @@ def holds(targets: int, domains: int) -> bool:
     return min(targets, domains - 1) <= 2
 
 
+def shares(targets: int, domains: int) -> bool:
+    """Whether a domain has several products, so that one graph can serve them."""
+    return (targets if by_target(targets, domains) else domains - 1) > 1
+
+
 def estimate(work: Work, roles: Mapping[str, Roles]) -> Estimate:
     """P and slopes from the roles of each domain."""
     T, K = work.mixing.shape
