@@ -90,7 +90,7 @@ class Timed:
                 taken, effect = estimated(self.models[WAYS[method].attention], method, self.data)
                 self.effects[method] = effect
                 self.whole[method].append(taken)
-                self.replicates[method].append(effect.cost.seconds)
+                self.replicates[method].append(effect.cost.seconds - effect.cost.start_up_seconds)
         self._time_passes()
 
     def _time_passes(self) -> None:

@@ -11,6 +11,8 @@ from tests.criterion_models import one_thread, squares
 
 TARGETS = {"mix": {"a": 0.5, "b": 0.3, "c": 0.2}}
 
+pytestmark = pytest.mark.filterwarnings("ignore:the replicates do not differ")
+
 
 @pytest.fixture(autouse=True, scope="module")
 def _one_thread():

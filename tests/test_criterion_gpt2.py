@@ -18,6 +18,8 @@ C = {
     "finite-difference": 1e3 * EPS ** (2 / 3),
 }
 
+pytestmark = pytest.mark.filterwarnings("ignore:the replicates do not differ")
+
 
 @pytest.fixture(autouse=True, scope="module")
 def _one_thread():

@@ -8,10 +8,11 @@ from torch.autograd import forward_ad
 from torch.nn import functional as F
 
 from commute_verify import CommuteError, hvp, lie_bracket
+from commute_verify.criterion import finite_difference
 from commute_verify.criterion.finite_difference import Step, choose_step
 from commute_verify.criterion.hessian_products import METHODS, hessian_vector_products
 from commute_verify.criterion.objective import Objective
-from tests.criterion_models import CASES, EPS, Dense, one_thread, tiny_lm
+from tests.criterion_models import CASES, EPS, Dense, one_thread, squares, tiny_lm
 
 C = {
     "double-backward": 100 * EPS,
@@ -174,12 +175,13 @@ def test_a_step_found_near_by_is_taken_for_four_gradients_where_it_fits_and_else
     dense, batch = Dense(case.model, case.loss_fn), case.batches["a"]
     objective, along = Objective.of(case.model, case.loss_fn), dense.split(a_vector(dense))
     chosen = choose_step(objective, batch, along)
-    passes = objective.evaluations
+    look = 1  # at the precision, once
+    passes = objective.evaluations - look
     assert choose_step(objective, batch, along, chosen) == chosen
-    assert objective.evaluations == passes + 4
+    assert objective.evaluations == look + passes + 4
     misfit = Step(4.0**-3, chosen.relative_error)
     assert choose_step(objective, batch, along, misfit) == chosen
-    assert objective.evaluations == passes + 4 + 4 + passes
+    assert objective.evaluations == look + passes + 4 + 4 + passes
 
 
 def test_a_step_found_near_by_that_leaves_the_finite_region_is_chosen_anew():
@@ -232,6 +234,66 @@ def test_a_parameter_of_another_scale_gets_a_step_that_fits():
         method="finite-difference",
     )
     assert gap(differenced["weight"].numpy(), found["weight"].numpy()) <= 1e4 * C["finite-difference"]
+
+
+class Far(nn.Module):
+    """A small network as a function of (θ − offset) / size, in float32."""
+
+    def __init__(self, offset=0.0, size=1.0, dtype=torch.float32):
+        super().__init__()
+        torch.manual_seed(0)
+        start = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1)).to(dtype)
+        self.offset, self.size = offset, size
+        self.far = nn.ParameterList(nn.Parameter(p.detach() * size + offset) for p in start.parameters())
+
+    def forward(self, x):
+        w = [(p - self.offset) / self.size for p in self.far]
+        return torch.tanh(x @ w[0].T + w[1]) @ w[2].T + w[3]
+
+
+def far_product(model, method):
+    draw = torch.Generator().manual_seed(0)
+    x, y = torch.randn(8, 3, generator=draw), torch.randn(8, generator=draw)
+    vector = {
+        name: torch.randn(p.shape, generator=draw, dtype=torch.float32)
+        for name, p in model.named_parameters()
+    }
+    dtype = next(model.parameters()).dtype
+    found = hvp(model, squares, (x.to(dtype), y.to(dtype)), vector, method=method)
+    return np.concatenate([p.double().numpy().reshape(-1) for p in found.values()])
+
+
+@pytest.mark.parametrize(
+    ("far", "error"), [({"offset": 1e4}, 0.05), ({"offset": 1e5}, 0.3), ({"size": 1e6}, 1e-3)]
+)
+def test_a_step_is_not_lost_in_the_rounding_of_large_parameters(far, error):
+    found, exact = (far_product(Far(**far), method) for method in ("finite-difference", "double-backward"))
+    assert gap(found, exact) <= error  # roundoff: the offset's spacing in float32 over a step of about 1
+
+
+def without_zeros_told_apart(monkeypatch):
+    """The planted error: two differences of 0 agree."""
+
+    def gap(self, finer, coarser, size):
+        found = finite_difference.relative_gap(finer, coarser)
+        if found < self.best.relative_error:
+            self.best = Step(size, found)
+        return found
+
+    monkeypatch.setattr(finite_difference._Search, "_gap", gap)
+
+
+def test_steps_that_are_lost_and_agree_on_0_would_pass_for_a_curvature_of_0(monkeypatch):
+    without_zeros_told_apart(monkeypatch)
+    monkeypatch.setattr(finite_difference._Search, "longer", lambda self, power, limit: self.best)
+    assert np.all(far_product(Far(offset=1e5), "finite-difference") == 0)
+
+
+def test_a_linear_loss_has_no_curvature_at_any_step():
+    case = CASES["a linear loss"]()
+    objective = Objective.of(case.model, case.loss_fn)
+    direction = {name: torch.ones_like(p) for name, p in objective.parameters.items()}
+    assert choose_step(objective, case.batches["a"], direction).relative_error == 0
 
 
 def layer_norm_curvature(outer, inner):

@@ -17,6 +17,8 @@ from tests.criterion_models import Dense, dense_P, next_token_loss, one_thread, 
 EPS32, EPS16 = (float(torch.finfo(dtype).eps) for dtype in (torch.float32, torch.bfloat16))
 TARGETS = {"mix": {"a": 0.5, "b": 0.25, "c": 0.25}}
 
+pytestmark = pytest.mark.filterwarnings("ignore:the replicates do not differ")
+
 
 @pytest.fixture(autouse=True, scope="module")
 def _one_thread():
@@ -76,6 +78,7 @@ def test_bfloat16_is_right_to_its_roundoff_and_warns_with_the_measured_amplifica
 def test_float32_and_float64_do_not_warn():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", message="the replicates do not differ")
         for dtype in (torch.float32, torch.float64):
             in_dtype(dtype, "double-backward")
 

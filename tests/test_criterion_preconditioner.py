@@ -12,6 +12,8 @@ from tests.criterion_models import Dense, TinyLM, dense_P, one_thread, regressio
 
 EPS32 = float(np.finfo(np.float32).eps)
 
+pytestmark = pytest.mark.filterwarnings("ignore:the replicates do not differ")
+
 
 @pytest.fixture(autouse=True, scope="module")
 def _one_thread():

@@ -1,5 +1,7 @@
 """The start-up probe: what is random, or has no right second derivative, is refused with the cure."""
 
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -8,12 +10,16 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.checkpoint import checkpoint
 
 from commute_verify import CommuteError, hvp, order_effect
+from commute_verify.criterion import trial
 from commute_verify.criterion.hessian_products import METHODS, hessian_vector_products
 from commute_verify.criterion.objective import Objective
 from commute_verify.criterion.probe import probe
+from commute_verify.criterion.trial import Verdict
 from tests.criterion_models import CASES, one_thread, regression, squares, tiny_lm
 
 EXACT = METHODS[:2]
+PASSED = Verdict(0.0, 0.0, None, 0.0)
+module = sys.modules["commute_verify.criterion.probe"]
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -211,29 +217,128 @@ def test_every_method_passes_where_every_method_is_right(name):
 
 
 def test_auto_takes_the_method_that_was_measured_to_be_fastest(monkeypatch):
-    from commute_verify.criterion import probe as module
-
     case = tiny_lm()
     seconds = {"double-backward": 3.0, "forward-over-reverse": 1.0, "finite-difference": 2.0}
-    trial = module._trial
-    monkeypatch.setattr(module, "_trial", lambda o, b, d, m: trial(o, b, d, m)._replace(seconds=seconds[m]))
+    timed = trial.trial
+    monkeypatch.setattr(
+        trial, "trial", lambda o, b, d, m, near=None: timed(o, b, d, m, near)._replace(seconds=seconds[m])
+    )
     objective = Objective.of(case.model, case.loss_fn)
-    assert module.probe(objective, case.batches, None, 0).method == "forward-over-reverse"
+    assert probe(objective, case.batches, None, 0).method == "forward-over-reverse"
 
 
 def test_differences_asked_for_by_name_run_no_method_that_takes_more_memory(monkeypatch):
-    from commute_verify.criterion import probe as module
-
     tried = []
-    trial = module._trial
-    monkeypatch.setattr(module, "_trial", lambda o, b, d, m: tried.append(m) or trial(o, b, d, m))
+    products = trial.hessian_vector_products
+
+    def noted(objective, batch, directions, method, step):
+        tried.append(method)
+        return products(objective, batch, directions, method, step)
+
+    monkeypatch.setattr(trial, "hessian_vector_products", noted)
     case = tiny_lm()
     objective = Objective.of(case.model, case.loss_fn)
-    module.probe(objective, case.batches, "finite-difference", 0)
-    assert tried == ["finite-difference"]
+    probe(objective, case.batches, "finite-difference", 0)
+    assert set(tried) == {"finite-difference"}
     tried.clear()
-    module.probe(objective, case.batches, "double-backward", 0)
-    assert tried == ["double-backward", "finite-difference"]
+    probe(objective, case.batches, "double-backward", 0)
+    assert tried == ["double-backward", "finite-difference"] * 3
+
+
+def test_products_that_share_no_pass_in_the_estimate_share_none_when_they_are_timed(monkeypatch):
+    together = []
+    products = trial.hessian_vector_products
+
+    def noted(objective, batch, directions, method, step):
+        together.append(len(directions))
+        return products(objective, batch, directions, method, step)
+
+    monkeypatch.setattr(trial, "hessian_vector_products", noted)
+    one = {"mix": {"a": 0.5, "b": 0.5}}
+    order_effect(net(), squares, domains(), targets=one, batches=12, progress=False)
+    assert max(together) == 1
+    data = domains() | {"c": domains()["a"]}
+    order_effect(net(), squares, data, batches=12, progress=False)
+    assert max(together) == 2
+
+
+class InDomain:
+    """A loss that is right on the first domain and another one on the second."""
+
+    def __init__(self, data, other):
+        self.second, self.other = {id(batch) for batch in data["b"]}, other
+
+    def __call__(self, model, batch):
+        return (self.other if id(batch) in self.second else squares)(model, batch)
+
+
+def test_a_loss_that_is_random_in_the_second_domain_alone_is_refused():
+    data = domains()
+    loss_fn = InDomain(data, lambda model, batch: (squares(model, batch)[0] * (1 + torch.rand(())), 4))
+    with pytest.raises(CommuteError, match=r"domain 'b', batch 1: .*keep randomness out of loss_fn"):
+        estimate(net(), loss_fn, data=data)
+
+
+def cubed(model, batch):
+    x, y = batch
+    return Cube.apply(model(x).squeeze(-1) - y).sum(), len(x)
+
+
+@pytest.mark.parametrize(
+    ("method", "words"),
+    [
+        ("double-backward", r"double-backward is wrong on this model: .*Give another method$"),
+        ("forward-over-reverse", "forward-over-reverse failed on this model"),
+    ],
+)
+def test_a_method_that_is_wrong_or_fails_in_the_second_domain_alone_is_refused(method, words):
+    data = domains()
+    with pytest.raises(CommuteError, match=f"^domain 'b', batch 1: {words}"):
+        estimate(net(), InDomain(data, cubed), method, data)
+
+
+def test_where_only_differences_are_right_in_the_second_domain_auto_takes_them():
+    data = domains()
+    assert estimate(net(), InDomain(data, cubed), data=data).method == "finite-difference"
+
+
+def test_checking_the_first_domain_alone_would_let_it_pass(monkeypatch):
+    data = domains()
+    monkeypatch.setattr(module, "held", lambda o, b, d, m, *rest: (trial.trial(o, b, d, m), PASSED))
+    assert estimate(net(), InDomain(data, cubed), "double-backward", data).method == "double-backward"
+
+
+def test_the_note_says_what_was_compared():
+    alone = estimate(net(), method="finite-difference").notes[0]
+    assert alone.startswith("start-up probe: ⟨u, Hv⟩ and ⟨v, Hu⟩ differ by")
+    assert "two steps by" in alone
+    assert "products" not in alone
+    assert "the products and finite-difference's by" in estimate(net(), method="double-backward").notes[0]
+
+
+@pytest.mark.parametrize("scale", [1e-20, 1e-30])
+def test_gradients_too_small_for_their_dtype_are_refused(scale):
+    data = {name: [(x.float(), y.float()) for x, y in batches] for name, batches in domains().items()}
+    with pytest.raises(CommuteError, match=r"whose square torch.float32 does not hold; multiply the loss"):
+        estimate(net().float(), lambda m, b: (squares(m, b)[0] * scale, 4), data=data)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_small_loss_gives_a_small_P_and_no_other(method):
+    data = {name: [(x.float(), y.float()) for x, y in batches] for name, batches in domains().items()}
+    one, other = (
+        estimate(net().float(), lambda m, b, s=s: (squares(m, b)[0] * s, 4), method, data).P["a"][0, 1] / s**3
+        for s in (1.0, 2.0**-50)
+    )
+    assert abs(one - other) <= 1e-3 * abs(one)  # roundoff of differences in float32
+
+
+def test_batches_that_repeat_are_warned_of():
+    data = {name: batches[:1] * 12 for name, batches in domains().items()}
+    with pytest.warns(UserWarning, match="the same batches come again and again"):
+        effect = estimate(net(), data=data)
+    assert effect.alike
+    assert not estimate(net()).alike
 
 
 def test_a_domain_at_a_stationary_point_is_no_error():

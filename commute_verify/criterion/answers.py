@@ -74,8 +74,9 @@ class ExcessLoss:
 class Cost:
     """What the estimate took. Passes count one batch each; ``hvps_per_estimate`` counts whole domains.
 
-    ``evaluations`` are all calls of the loss, the start-up probe's included. ``peak_bytes`` is the peak of
-    the process on a CPU and of the allocator on a GPU.
+    ``evaluations``, ``seconds`` and ``peak_bytes`` include the start-up probe, which took
+    ``start_up_seconds`` of them. ``peak_bytes`` is the peak of the process on a CPU and of the allocator on a
+    GPU.
     """
 
     gradient_passes: int
@@ -84,6 +85,7 @@ class Cost:
     evaluations: int
     seconds: float
     peak_bytes: int
+    start_up_seconds: float = 0.0
 
 
 def preference(

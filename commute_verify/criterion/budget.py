@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 
 from commute_verify.criterion import checked
 from commute_verify.criterion.run import Run
@@ -32,11 +31,22 @@ class Budget:
 
     def allows(self, run: Run, sizes: list[int]) -> bool:
         """Whether replicates of these sizes would stay within the budget, at the speed so far."""
-        done = len(run.estimates)
-        elapsed = time.monotonic() - run.started
-        time_needed = elapsed / done * len(sizes) if done else 0.0
         passes_needed = sum(run.gradient_equivalents(size) for size in sizes)
         return (
             run.gradient_equivalents() + passes_needed <= self.passes
-            and elapsed + time_needed <= self.seconds
+            and run.meter.seconds + run.seconds_for(sizes) <= self.seconds
         )
+
+    def check_first(self, run: Run, sizes: list[int]) -> None:
+        """Refuse a budget that the first look would not stay within."""
+        if self.allows(run, sizes):
+            return
+        passes = sum(map(run.gradient_equivalents, sizes))
+        taken, seconds = run.meter.seconds, run.seconds_for(sizes)
+        needed = (
+            f"{passes} gradient passes, which the first look takes ({len(sizes)} replicates)"
+            if self.seconds == float("inf")
+            else f"{taken + seconds:.2g} s: the start-up probe took {taken:.2g} s, and the first look "
+            f"({len(sizes)} replicates) takes about {seconds:.2g} s"
+        )
+        raise CommuteError(f"a budget below {needed}; give more, or fewer batches")

@@ -37,9 +37,11 @@ class OrderEffect:
     P(L_i, L_j; L) = ⟨H_j g_i − H_i g_j, ∇L⟩. ``P[target][i, j] > 0`` says that i before j ends with a higher
     loss, so put j first. Units: loss per (flow time)²; with a preconditioner, per (its flow time)².
 
-    ``P_replicates`` (R, T, K, K) and ``slope_replicates`` (R, T, K), ⟨g_k, ∇L⟩, are unbiased and independent
-    along R; every standard error here is theirs, with R − 1 degrees of freedom. A P below ``rounding``
-    (T, K, K) may be arithmetic and not data, and is never resolved. Made by ``order_effect``.
+    ``P_replicates`` (R, T, K, K) and ``slope_replicates`` (R, T, K), ⟨g_k, ∇L⟩, are independent along R and
+    unbiased where all batches of a domain have one weight. Else each uses the weights of the batches before
+    it as well: its bias is of order 1/(batches so far), and their dependence of the same order. Every
+    standard error here is theirs, with R − 1 degrees of freedom. A P below ``rounding`` (T, K, K) may be
+    arithmetic and not data, and is never resolved. Made by ``order_effect``.
     Raises CommuteError when built from shapes that do not fit, targets that are no mixtures of
     the domains, or a P that is not finite and antisymmetric.
     """
@@ -117,6 +119,12 @@ class OrderEffect:
         p = float(self._adjusted()[t, i, j])
         size = abs(value), float(half_width(error, len(self.P_replicates), alpha))
         return preference(first, later, name, p, size, alpha, bool(self._resolved(alpha)[t, i, j]))
+
+    @property
+    def alike(self) -> bool:
+        """Whether the replicates differ by no more than roundoff, as where batches are repeated."""
+        mean, stderr = mean_and_stderr(self.P_replicates)
+        return bool(np.any(mean) and np.all(stderr <= 1e-10 * np.abs(mean).max()))
 
     def unresolved(self, alpha: float = 0.05) -> int:
         """How many pairs and targets have no resolved sign."""

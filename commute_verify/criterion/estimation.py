@@ -7,21 +7,26 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from typing import Literal
 
-import torch
 from torch import nn
 
 from commute_verify.criterion import checked
 from commute_verify.criterion.budget import Budget
 from commute_verify.criterion.effect import OrderEffect
 from commute_verify.criterion.hessian_products import Method, check_method
+from commute_verify.criterion.meter import Meter
 from commute_verify.criterion.objective import Batch, LossFunction, Objective
+from commute_verify.criterion.precision import HALF
 from commute_verify.criterion.preconditioner import AdamPreconditioner
 from commute_verify.criterion.probe import probe
+from commute_verify.criterion.replicate import shares
 from commute_verify.criterion.run import Run
 from commute_verify.criterion.sampling import FEWEST_GROUPS, ExhaustedError, Supply, group_sizes
 from commute_verify.criterion.undisturbed import detached_loaders, undisturbed
 from commute_verify.criterion.vectors import Vector
 from commute_verify.errors import CommuteError
+
+FEWEST_REPLICATES = 2
+"""Fewer have no spread."""
 
 
 def order_effect(
@@ -47,11 +52,13 @@ def order_effect(
     every domain, and "mixture", all domains alike. ``params`` chooses among the trainable parameters by name.
 
     ``batches`` are drawn from every domain, none twice, and split among the three factors of each product in
-    several replicates, so that estimates are unbiased and the spread of the replicates is their error.
+    several replicates, whose spread is the error of their mean. It is unbiased where a domain's batches all
+    have the same weight, and else consistent: the bias that ragged batches leave falls faster than the error.
     ``until="resolved"`` draws further replicates until every sign is resolved, or ``budget`` is spent: a
     number of gradient passes (a product counts 2 by finite differences, else 3), or a time such as "90s" or
     "10m"; p-values are corrected for looking again. ``method="auto"`` takes the fastest that is right on this
-    model. Inside, every random state starts from ``seed``, so that two calls give the same numbers.
+    model, by measured time. Inside, every random state starts from ``seed``, so that two calls with a named
+    method, and no budget in time, give the same numbers.
 
     The model, its gradients, buffers, modes and all random states are left bitwise as they were. Hooks on its
     modules run as in any pass, so that one that records or logs sees those of the estimate as well. Raises
@@ -80,21 +87,31 @@ def order_effect(
     seed = checked.seed(seed)
     objective = Objective.of(model, loss_fn, params)
     D = None if preconditioner is None else _diagonal(preconditioner, model, objective)
+    meter = Meter(objective.device)
     with (
         undisturbed(model, domains.values(), seed),
         closing(Supply(detached_loaders(domains), seed, sum(sizes))) as supply,
     ):
         first = {name: supply.peek(name) for name in names}
-        found = probe(objective, first, None if method == "auto" else method, seed)
-        run = Run(objective, supply, names, mixing, found, D, progress)
+        together = shares(len(mixing), len(names))
+        found = probe(objective, first, None if method == "auto" else method, seed, together)
+        run = Run(objective, supply, names, mixing, found, D, meter, progress)
         try:
             effect = _sample(run, sizes, limit)
         finally:
             run.close()
-    if objective.dtype in (torch.bfloat16, torch.float16):
+    if objective.precision in HALF:
+        autocast = objective.precision != objective.dtype
         warnings.warn(
-            f"parameters in {objective.dtype}: the two terms of P are {run.amplification():.1f} times larger "
-            "than P, and their rounding with them; estimate in float32 to be sure",
+            f"{'a loss' if autocast else 'parameters'} in {objective.precision}: the two terms of P are "
+            f"{run.amplification():.1f} times larger than P, and their rounding with them; "
+            f"{'turn autocast off' if autocast else 'estimate in float32'} to be sure",
+            stacklevel=2,
+        )
+    if effect.alike:
+        warnings.warn(
+            "the replicates do not differ, as where the same batches come again and again: the standard "
+            "error is then no error of P; give independent batches",
             stacklevel=2,
         )
     return effect
@@ -102,17 +119,17 @@ def order_effect(
 
 def _sample(run: Run, sizes: list[int], limit: Budget | None) -> OrderEffect:
     """All replicates asked for; with a limit, further ones until the signs are resolved or it is reached."""
-    if limit and not limit.allows(run, sizes):
-        raise CommuteError(
-            f"a budget below {sum(map(run.gradient_equivalents, sizes))} gradient passes, which the first "
-            f"look takes ({len(sizes)} replicates); give more, or fewer batches"
-        )
+    if limit:
+        limit.check_first(run, sizes)
     run.expect(sizes)
-    for size in sizes:
+    look, stopped = 1, ""
+    for done, size in enumerate(sizes):
+        if limit and done >= FEWEST_REPLICATES and not limit.allows(run, [size]):
+            stopped = "the budget is spent"
+            break
         run.replicate(size)
     if limit is None:
         return run.effect(0, "all batches are used")
-    look, stopped = 1, ""
     while run.effect(look, "").unresolved():
         if stopped:
             return run.effect(look, stopped)

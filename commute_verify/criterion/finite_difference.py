@@ -31,6 +31,8 @@ _LADDER = {
 }
 UNSETTLED = 0.5
 """A relative error above which the difference says nothing."""
+POOR = 0.1
+"""A relative error above which longer steps are tried, too."""
 KINDRED = 10
 """How many times larger the error of a step may be on another domain than where it was chosen."""
 
@@ -40,42 +42,83 @@ def choose_step(objective: Objective, batch: Batch, direction: Vector, near: Ste
 
     Cutting a step that is too long removes truncation error, cutting one that is too short adds roundoff;
     the difference between neighbours estimates the error of the coarser one. Steps that leave the region
-    where the loss is finite are passed over. A step that was found ``near`` by is tried first, and taken if
-    its error is not much larger here.
+    where the loss is finite are passed over. Where parameters are so large that the longest step of the
+    ladder is lost in their rounding, or is still the best, longer ones are tried, up to ‖θ‖. A step that was
+    found ``near`` by is tried first, and taken if its error is not much larger here. An error of 0 says that
+    no step, however long, found any curvature.
     """
+    objective.look(batch)
     if near is not None:
         power = round(-math.log(near.size, 4))
         with suppress(NotFiniteError):
-            found = _best_step(objective, batch, direction, [power - 1, power])
+            found = _Search(objective, batch, direction).shorter([power - 1, power])
             if found.relative_error <= KINDRED * near.relative_error:
                 return found
-    return _best_step(objective, batch, direction, list(_LADDER[objective.dtype]))
+    ladder = _LADDER[objective.precision]
+    search = _Search(objective, batch, direction)
+    found = search.shorter(ladder)
+    coarsest = found.size == 4.0 ** -(ladder[0] + 1)
+    settled = torch.finfo(objective.precision).eps ** 0.5
+    if found.relative_error > (settled if coarsest else POOR):
+        found = search.longer(ladder[0], norm(objective.parameters))
+    if search.blank:
+        return Step(4.0 ** -ladder[0], 0.0)
+    if search.refusal and found.relative_error == float("inf"):
+        raise search.refusal
+    return found
 
 
-def _best_step(objective: Objective, batch: Batch, direction: Vector, powers: Sequence[int]) -> Step:
-    """The best of the steps 4^-power, from long to short; the climb ends where roundoff has taken over."""
-    length = norm(direction)
-    before: Vector | None = None
-    refusal: NotFiniteError | None = None
-    best = Step(4.0 ** -powers[0], float("inf"))
-    for power in powers:
+class _Search:
+    """The best step so far, and what the steps tried have shown."""
+
+    def __init__(self, objective: Objective, batch: Batch, direction: Vector) -> None:
+        self.objective, self.batch, self.direction = objective, batch, direction
+        self.length = norm(direction)
+        self.best = Step(1.0, float("inf"))
+        self.blank = True
+        """Whether every difference was 0: no curvature, or steps lost in the rounding of the parameters."""
+        self.refusal: NotFiniteError | None = None
+
+    def shorter(self, powers: Sequence[int]) -> Step:
+        """Steps 4^-power from long to short, until roundoff has taken over or two are lost at once."""
+        before: Vector | None = None
+        for power in powers:
+            now = self._difference(power)
+            if before is not None and now is not None:
+                gap = self._gap(now, before, 4.0**-power)
+                if gap > 30 * self.best.relative_error or self.blank:
+                    break
+            before = now
+        return self.best
+
+    def longer(self, power: int, limit: float) -> Step:
+        """Steps from 4^-power to longer ones, within the limit, while that makes them better."""
+        before = self._difference(power)
+        while before is not None and 4.0 ** (1 - power) <= limit:
+            now = self._difference(power - 1)
+            if now is None or self._gap(before, now, 4.0**-power) > self.best.relative_error <= POOR:
+                break
+            before, power = now, power - 1
+        return self.best
+
+    def _difference(self, power: int) -> Vector | None:
+        """The central difference with this step, unless the loss is not finite there."""
         try:
-            now = _central(objective, batch, direction, length, 4.0**-power)[0]
+            found = _central(self.objective, self.batch, self.direction, self.length, 4.0**-power)[0]
         except NotFiniteError as error:
-            before, refusal = None, error
-            continue
+            self.refusal = error
+            return None
         except (RuntimeError, MemoryError) as error:
             raise explained(error, "finite-difference", "Check that loss_fn takes this batch") from error
-        if before is not None:
-            gap = relative_gap(now, before)
-            if gap < best.relative_error:
-                best = Step(4.0**-power, gap)
-            elif gap > 30 * best.relative_error:
-                break
-        before = now
-    if refusal and best.relative_error == float("inf"):
-        raise refusal
-    return best
+        self.blank = self.blank and norm(found) == 0
+        return found
+
+    def _gap(self, finer: Vector, coarser: Vector, size: float) -> float:
+        """How far two neighbours differ; a difference of 0 is a step that is lost, and not a small error."""
+        gap = relative_gap(finer, coarser) if norm(finer) else float("inf")
+        if gap < self.best.relative_error:
+            self.best = Step(size, gap)
+        return gap
 
 
 def central_differences(

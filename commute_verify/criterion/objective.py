@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from commute_verify.criterion import checked
+from commute_verify.criterion.precision import HalfPrecision
 from commute_verify.criterion.vectors import Vector
 from commute_verify.errors import CommuteError
 
@@ -75,6 +76,9 @@ class Objective:
             raise CommuteError("parameters on the meta device have no values; load the model's weights first")
         if not all(p.dtype.is_floating_point for p in self.parameters.values()):
             raise CommuteError(f"parameters in {', '.join(dtypes)}; give floating-point parameters")
+        self.precision: torch.dtype = self.dtype
+        """What the loss is computed in, as far as ``watched`` has seen: half of it under autocast."""
+        self._seen = False
 
     @classmethod
     def of(
@@ -117,6 +121,19 @@ class Objective:
         }
         return {name: p.requires_grad_() for name, p in moved.items()}
 
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Find out inside what precision the loss is computed in."""
+        with HalfPrecision() as seen:
+            yield
+        self.precision, self._seen = seen.dtype or self.precision, True
+
+    def look(self, batch: Batch) -> None:
+        """Find out the precision from this batch, if none has told it."""
+        if not self._seen:
+            with self.watched():
+                self.evaluate(self.leaves(), batch, lambda evaluation: evaluation.weight)
+
     def evaluate(self, parameters: Mapping[str, Tensor], batch: Batch, then: Callable[[Evaluation], T]) -> T:
         """What ``then`` makes of the checked loss at these parameters.
 
@@ -124,6 +141,8 @@ class Objective:
         """
         self.evaluations += 1
         found: T = self._run(parameters, batch, lambda answer: then(self._checked(answer)))
+        if torch.is_autocast_enabled(self.device.type):
+            torch.clear_autocast_cache()  # of casts of these parameters, kept until autocast ends
         return found
 
     def _checked(self, answer: Answer) -> Evaluation:

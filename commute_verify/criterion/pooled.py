@@ -35,6 +35,7 @@ def pooled(effects: Iterable[OrderEffect]) -> OrderEffect:
             evaluations=sum(cost.evaluations for cost in costs),
             seconds=max(cost.seconds for cost in costs),
             peak_bytes=max(cost.peak_bytes for cost in costs),
+            start_up_seconds=max(cost.start_up_seconds for cost in costs),
         ),
         method=", ".join(dict.fromkeys(effect.method for effect in ranks)),
         notes=tuple(dict.fromkeys(note for effect in ranks for note in effect.notes)),

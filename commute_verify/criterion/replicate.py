@@ -1,4 +1,4 @@
-r"""One replicate: an unbiased estimate of every P from batches that no other replicate sees.
+r"""One replicate: an estimate of every P from batches that no other replicate sees.
 
 P(L_i, L_j; L) = ⟨H_j g_i, u⟩ − ⟨H_i g_j, u⟩ needs g_i and H_j of different domains, and the target's u.
 A domain's g and H share its ``field`` batches and u takes the ``target`` batches, so that the three factors
@@ -12,7 +12,8 @@ two ways lead:
 they are held until every gradient is known: K gradients beside the products. Where it has many, gradients
 come first, from passes of their own, and no product outlives its dots.
 A preconditioner D acts on all gradients beside a Hessian. A role's average over its batches is a ratio of
-sums, see ``ratio``.
+sums: exactly unbiased where all batches of a domain weigh alike, and else the better the more weights of the
+domain are known, those of earlier replicates included (see ``ratio``).
 """
 
 from __future__ import annotations
@@ -51,7 +52,10 @@ class Estimate(NamedTuple):
 
 
 class Work(NamedTuple):
-    """How to estimate: M (T, K), the method with its step for each domain, D, and whom to tell of work."""
+    """How to estimate: M (T, K), the method with its step for each domain, D, and whom to tell of work.
+
+    ``weights`` holds those of every domain's batches, by number, and grows as they become known.
+    """
 
     objective: Objective
     mixing: Array
@@ -59,6 +63,7 @@ class Work(NamedTuple):
     steps: Mapping[str, Step | None]
     D: Vector | None
     tick: Callable[[int], object]
+    weights: Mapping[str, dict[int, float]]
 
 
 def by_target(targets: int, domains: int) -> bool:
@@ -74,6 +79,11 @@ def passes(targets: int, domains: int) -> int:
 def holds(targets: int, domains: int) -> bool:
     """Whether a domain has so few products, two at most, that they are held until all gradients are known."""
     return min(targets, domains - 1) <= 2
+
+
+def shares(targets: int, domains: int) -> bool:
+    """Whether a domain has several products, so that one graph can serve them."""
+    return (targets if by_target(targets, domains) else domains - 1) > 1
 
 
 def estimate(work: Work, roles: Mapping[str, Roles]) -> Estimate:
@@ -115,8 +125,9 @@ def _target_gradients(work: Work, roles: Mapping[str, Roles], mixing: Array) -> 
             with located(f"domain {name!r}, batch {number}"):
                 g, weight, _ = gradient(work.objective, batch)
             mean.add(g, weight)
+            work.weights[name][number] = weight
             work.tick(1)
-        vector, factor = mean.result()
+        vector, factor = mean.result(work.weights[name].values())
         for u, share in zip(found, mixing[:, c], strict=True):
             if share:
                 add_to(u, vector, float(share) * factor)
@@ -146,11 +157,13 @@ def _field(work: Work, roles: Roles, directions: Sequence[Vector], domain: str) 
             else:
                 (g, weight, _), found = gradient(work.objective, batch), []
         own.add(g, weight)
+        work.weights[domain][number] = weight
         for mean, product in zip(products, found, strict=True):
             mean.add(product, weight)
         work.tick(len(found) * IN_GRADIENTS[work.method] or 1)
-    vector, factor = own.result()
-    return _Field(Mean(_preconditioned(vector, work.D), factor), [mean.result() for mean in products])
+    known = work.weights[domain].values()
+    vector, factor = own.result(known)
+    return _Field(Mean(_preconditioned(vector, work.D), factor), [mean.result(known) for mean in products])
 
 
 def _dots(x: Sequence[Mean], y: Sequence[Mean]) -> Array:

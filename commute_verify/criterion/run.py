@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import time
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -11,6 +9,7 @@ import torch
 
 from commute_verify.criterion.answers import Cost
 from commute_verify.criterion.effect import Array, OrderEffect
+from commute_verify.criterion.meter import Meter
 from commute_verify.criterion.objective import Objective
 from commute_verify.criterion.probe import Probe
 from commute_verify.criterion.replicate import IN_GRADIENTS, Estimate, Work, estimate, holds, passes
@@ -32,21 +31,21 @@ class Run:
         mixing: Mapping[str, Mapping[str, float]],
         probe: Probe,
         D: Vector | None,
+        meter: Meter,
         progress: bool,
     ) -> None:
-        """Start the clock."""
+        """Take over from the start-up probe, whose work the meter has seen."""
         from tqdm import tqdm
 
         self.objective, self.supply, self.probe = objective, supply, probe
+        self.meter, self.start_up_seconds = meter, meter.seconds
         self.domains, self.mixing = tuple(domains), mixing
         self.estimates: list[Estimate] = []
         self.gradient_passes = self.hvp_passes = 0
-        self.started = time.monotonic()
-        if objective.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(objective.device)
         self._bar = tqdm(total=0, unit="gradient", desc="order effect", disable=not progress, leave=False)
         matrix = np.array([[target.get(name, 0.0) for name in domains] for target in mixing.values()])
-        self._work = Work(objective, matrix, probe.method, probe.steps, D, self._bar.update)
+        weights: dict[str, dict[int, float]] = {name: {} for name in domains}
+        self._work = Work(objective, matrix, probe.method, probe.steps, D, self._bar.update, weights)
 
     def passes(self, size: int) -> tuple[int, int]:
         """Gradient passes and products, of one batch each, that a replicate of this size takes."""
@@ -72,17 +71,25 @@ class Run:
         gradients, products = self.passes(size) if size else (self.gradient_passes, self.hvp_passes)
         return gradients + products * IN_GRADIENTS[self.probe.method]
 
+    def seconds_for(self, sizes: Sequence[int]) -> float:
+        """What further replicates of these sizes will take, at the speed of those so far or of the probe."""
+        if self.estimates:
+            speed = (self.meter.seconds - self.start_up_seconds) / self.gradient_equivalents()
+            return speed * sum(map(self.gradient_equivalents, sizes))
+        gradients, products = np.sum([self.passes(size) for size in sizes], axis=0)
+        return float(gradients * self.probe.gradient_seconds + products * self.probe.product_seconds)
+
     def effect(self, looks: int, stopped: str) -> OrderEffect:
         """What the replicates say so far."""
         probe = self.probe
         steps = {name: step for name, step in probe.steps.items() if step is not None}
         told = [f"{k}: step {s.size:.1e}, relative error {s.relative_error:.1e}" for k, s in steps.items()]
         notes = [
-            f"start-up probe: symmetry {probe.symmetry:.1e}, methods differ by {probe.disagreement:.1e}",
+            f"start-up probe: {probe.words}",
             *(f"{method} is out: {why}" for method, why in probe.refused.items()),
             *(["; ".join(told)] if told else []),
         ]
-        relative = ROUNDOFF * torch.finfo(self.objective.dtype).eps
+        relative = ROUNDOFF * torch.finfo(self.objective.precision).eps
         relative += max((step.relative_error for step in steps.values()), default=0.0)
         return OrderEffect(
             self.domains,
@@ -94,8 +101,9 @@ class Run:
                 self.hvp_passes,
                 passes(len(self.mixing), len(self.domains)),
                 self.objective.evaluations,
-                time.monotonic() - self.started,
-                _peak_bytes(self.objective.device),
+                self.meter.seconds,
+                self.meter.peak_bytes,
+                self.start_up_seconds,
             ),
             self.probe.method,
             looks,
@@ -115,12 +123,3 @@ class Run:
     def close(self) -> None:
         """Put the progress bar away."""
         self._bar.close()
-
-
-def _peak_bytes(device: torch.device) -> int:
-    if device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(device))
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

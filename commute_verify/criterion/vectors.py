@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 Vector = dict[str, Tensor]
+SQUARES = (1e-12, 1e15)
+"""Lengths between which the squares of all entries that count are float32 numbers."""
 STRETCH = (2**19, 2**26)
 """Entries cast to float64 at a time for dot products, all vectors together: on a CPU, and on a GPU."""
 
@@ -57,8 +59,17 @@ def dot(x: Mapping[str, Tensor], y: Mapping[str, Tensor]) -> Tensor:
 
 def norm(x: Mapping[str, Tensor]) -> float:
     """‖x‖."""
-    lengths = [torch.linalg.vector_norm(t.to(wide(t.dtype))).double() for t in x.values()]
-    return float(torch.stack(lengths).norm())
+    return _length(lambda: x.values())
+
+
+def _length(tensors: Callable[[], Iterable[Tensor]]) -> float:
+    """The root of the sum of all squares; where float32 could not hold a square, in float64."""
+    for dtype in (None, torch.float64):
+        lengths = [torch.linalg.vector_norm(t, dtype=dtype or wide(t.dtype)).double() for t in tensors()]
+        length = float(torch.stack(lengths).norm())
+        if SQUARES[0] < length < SQUARES[1]:
+            break
+    return length
 
 
 def is_finite(x: Mapping[str, Tensor]) -> bool:
@@ -68,6 +79,5 @@ def is_finite(x: Mapping[str, Tensor]) -> bool:
 
 def relative_gap(x: Mapping[str, Tensor], y: Mapping[str, Tensor], least: float = 0.0) -> float:
     """‖x − y‖ over the largest of ‖x‖, ‖y‖ and ``least``; 0 where all three are."""
-    gaps = [torch.linalg.vector_norm((t - y[name]).to(wide(t.dtype))).double() for name, t in x.items()]
     size = max(norm(x), norm(y), least)
-    return float(torch.stack(gaps).norm()) / size if size else 0.0
+    return _length(lambda: (t - y[name] for name, t in x.items())) / size if size else 0.0
