@@ -94,7 +94,7 @@ def estimate(work: Work, roles: Mapping[str, Roles]) -> Estimate:
     u = [_preconditioned(raw, work.D) for raw in targets]
     g = [] if held else [_field(work, r, [], name).gradient for name, r in roles.items()]
     gram = np.zeros((K, K, len(u)))  # ⟨D g_i, H_j D u_c⟩ as [i, j, c]; entries i = j are needed by no P
-    waiting: list[tuple[int, list[int], list[Mean]]] = []
+    waiting: list[tuple[int, int, Mean]] = []
     for j, (name, r) in enumerate(roles.items()):
         asked = [c for c in range(len(u)) if whole or c != j]
         for part in [asked] if held or work.method == "double-backward" else [[c] for c in asked]:
@@ -103,11 +103,12 @@ def estimate(work: Work, roles: Mapping[str, Roles]) -> Estimate:
                 gram[part, j, j] = _dots([Mean(u[j], 1.0)], found.products)[0]
             if held:
                 g.append(found.gradient)
-                waiting.append((j, part, found.products))
+                waiting += [(j, c, product) for c, product in zip(part, found.products, strict=True)]
             else:
                 gram[:, j, part] = _dots(g, found.products)
-    for j, part, products in waiting:
-        gram[:, j, part] = _dots(g, products)
+    if waiting:
+        seconds, along, products = zip(*waiting, strict=True)
+        gram[:, seconds, along] = _dots(g, products)
     slopes = _dots([Mean(raw, 1.0) for raw in targets], g)
     if not whole:
         gram, slopes = gram @ work.mixing.T, work.mixing @ slopes
