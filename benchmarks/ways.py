@@ -16,7 +16,7 @@ from transformers import GPT2LMHeadModel
 from benchmarks.gpt2 import FUSED, PLAIN, Batch, Logits, TokenLoss, loss_fn
 from commute_verify.criterion.finite_difference import Step, choose_step
 from commute_verify.criterion.gradient import gradient
-from commute_verify.criterion.hvp import Method, hessian_vector_products
+from commute_verify.criterion.hessian_products import Method, hessian_vector_products
 from commute_verify.criterion.objective import Objective
 from commute_verify.criterion.vectors import Vector
 

@@ -12,14 +12,17 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from commute_verify.errors import CommuteError
-from experiments import claims, claims_page, kernels, quadratic
+from experiments import claims, claims_page, kernels, quadratic, transformer_flow
 from experiments.experiment import SCALES, Experiment, each
+from experiments.gpt2 import page as gpt2_page
+from experiments.gpt2.parts import parts as gpt2_parts
 from experiments.page import render, render_again
 from experiments.provenance import earlier_run, provenance
 from experiments.quadratic import page as quadratic_page
 from experiments.results import dump
 from experiments.runner import compute
 from experiments.storage import FinishedParts, publish
+from experiments.transformer_flow import page as transformer_flow_page
 
 EXPERIMENTS = (
     Experiment(
@@ -38,6 +41,22 @@ EXPERIMENTS = (
         quadratic_page.glance,
         code=("experiments/quadratic",),
     ),
+    Experiment(
+        "transformer_flow",
+        each(transformer_flow.PARTS, transformer_flow.Settings),
+        transformer_flow_page.blocks,
+        transformer_flow_page.sentence,
+        transformer_flow_page.glance,
+        code=("experiments/transformer_flow", "experiments/quadratic"),
+    ),
+    Experiment(
+        "gpt2",
+        gpt2_parts,
+        gpt2_page.blocks,
+        gpt2_page.sentence,
+        gpt2_page.glance,
+        code=("experiments/gpt2",),
+    ),
     Experiment("kernels", kernels.parts, kernels.blocks, code=("experiments/kernels.py",)),
 )
 
@@ -52,7 +71,7 @@ def main(argv: Sequence[str], experiments: Sequence[Experiment] = EXPERIMENTS) -
     )
     options = parser.parse_args(argv)
     try:
-        _need("matplotlib", "latex2mathml", "threadpoolctl", "tqdm")
+        _need("matplotlib", "latex2mathml", "threadpoolctl", "tqdm", "transformers")
         if options.render_only:
             publish(options.out, render_again(options.out / "results.json", experiments))
         else:

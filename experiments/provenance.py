@@ -25,20 +25,27 @@ def provenance(
         for part in experiment.parts(scale)
         if "seed" in part.settings
     }
-    commit = _git("rev-parse", "HEAD")
     record = {
         "argv": ["python", "-m", "experiments", *argv],
+        "scale": scale,
+        "seconds": {name: round(value, 2) for name, value in seconds.items()},
+        "seeds": seeds,
+        **circumstances(),
+    }
+    return (json.dumps(record, sort_keys=True, indent=1) + "\n").encode()
+
+
+def circumstances() -> dict[str, Any]:
+    """Commit, date, versions and machine: where and when anything here is computed."""
+    commit = _git("rev-parse", "HEAD")
+    return {
         "commit": commit,
         "dirty": None if commit is None else bool(_git("status", "--porcelain", "--", ":!reports")),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "packages": versions(),
         "python": platform.python_version(),
-        "scale": scale,
-        "seconds": {name: round(value, 2) for name, value in seconds.items()},
-        "seeds": seeds,
         **_machine(),
     }
-    return (json.dumps(record, sort_keys=True, indent=1) + "\n").encode()
 
 
 class EarlierRun(NamedTuple):

@@ -16,7 +16,17 @@ from commute_verify.errors import CommuteError
 from experiments.experiment import Experiment, Part
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("commute_verify", "numpy", "scipy", "sympy", "mpmath", "torch", "matplotlib", "latex2mathml")
+PACKAGES = (
+    "commute_verify",
+    "numpy",
+    "scipy",
+    "sympy",
+    "mpmath",
+    "torch",
+    "transformers",
+    "matplotlib",
+    "latex2mathml",
+)
 
 
 def write(path: Path, content: bytes) -> None:

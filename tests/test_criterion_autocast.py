@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from commute_verify import hvp, order_effect
 from commute_verify.criterion import precision
-from commute_verify.criterion.hvp import METHODS
+from commute_verify.criterion.hessian_products import METHODS
 from commute_verify.criterion.objective import Objective
 from tests.criterion_models import one_thread, regression, squares
 

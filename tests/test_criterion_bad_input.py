@@ -1,14 +1,13 @@
 """Bad input: one clear error each, which says where and what to do, and the model left as it was."""
 
-import sys
-
 import pytest
 import torch
 from torch import nn
 
 from commute_verify import CommuteError, hvp, lie_bracket, order_effect
+from commute_verify.criterion import hessian_products
 from commute_verify.criterion.budget import Budget
-from commute_verify.criterion.hvp import METHODS
+from commute_verify.criterion.hessian_products import METHODS
 from commute_verify.criterion.objective import Objective
 from commute_verify.criterion.sampling import group_sizes
 from tests.criterion_models import one_thread, regression, squares
@@ -69,11 +68,10 @@ def test_every_batch_is_named_by_its_place_in_the_domain(model, number):
 def test_a_gradient_that_is_not_finite_names_its_domain_batch_and_parameter(model):
     def rooted(m, batch):
         loss, weight = squares(m, batch)
-        return loss + (m[0].weight * float(batch[1][0] == 5)).abs().sum().sqrt(), weight
+        return loss + (0 * m[0].weight).abs().sum().sqrt(), weight  # √0 has no derivative
 
-    domains = {"a": data()["a"], "b": [(x, y + 1j.real) for x, y in data()["b"]]}
     with pytest.raises(CommuteError, match=r"^domain 'a', batch 1: .*its gradient in 0.weight is not finite"):
-        estimate(model, domains, rooted)
+        estimate(model, loss_fn=rooted)
 
 
 def test_a_second_derivative_that_is_not_finite_names_its_domain_and_batch():
@@ -183,12 +181,6 @@ def test_what_holds_no_batches_is_refused(model, batches):
         estimate(model, data() | {"a": batches})
 
 
-@pytest.mark.parametrize("domains", [{}, {"a": [1]}, [1, 2], None, "ab"])
-def test_fewer_than_two_domains_are_refused(model, domains):
-    with pytest.raises(CommuteError, match="fewer than two domains; give a mapping"):
-        order_effect(model, squares, domains, progress=False)
-
-
 @pytest.mark.parametrize("name", ["", 3, None])
 def test_a_domain_without_a_name_is_refused(model, name):
     with pytest.raises(CommuteError, match="give names that are texts"):
@@ -204,7 +196,7 @@ def test_a_domain_without_a_name_is_refused(model, name):
         ({"mix": {"a": 1.5, "b": -0.5}}, "numbers ≥ 0"),
         ({"mix": {"a": float("nan"), "b": 1.0}}, "numbers ≥ 0"),
         ({"mix": {"a": "half", "b": 0.5}}, "numbers ≥ 0"),
-        ({"mix": ["a", "b"]}, "give a mapping from domains to weights"),
+        ({"mix": ["a", "b"]}, "target 'mix' is a list; give a mapping from a, b to numbers"),
         (["mix"], "give a mapping from names that are texts"),
         ({3: {"a": 1.0}}, "names that are texts"),
         ({}, "no targets"),
@@ -227,10 +219,10 @@ def test_a_domain_called_mixture_asks_for_targets(model):
     [
         ({"method": "fast"}, "method='fast'; give one of"),
         ({"method": "reverse-over-forward"}, "method='reverse-over-forward'; give one of"),
-        ({"batches": 7}, "batches=7; give at least 8"),
-        ({"batches": 0}, "give at least 8"),
-        ({"batches": 50.0}, "give at least 8"),
-        ({"batches": True}, "give at least 8"),
+        ({"batches": 7}, "batches=7; give a whole number of at least 8"),
+        ({"batches": 0}, "of at least 8"),
+        ({"batches": 50.5}, "of at least 8"),
+        ({"batches": True}, "of at least 8"),
         ({"seed": "zero"}, "seed='zero'; give a whole number"),
         ({"until": "forever", "budget": 100}, 'give until="resolved" and a budget together'),
         ({"until": "resolved"}, 'give until="resolved" and a budget together'),
@@ -239,7 +231,7 @@ def test_a_domain_called_mixture_asks_for_targets(model):
             {"until": "resolved", "budget": 10},
             "a budget below .* gradient passes, which the first look takes",
         ),
-        ({"until": "resolved", "budget": "1 day"}, 'a number of gradient passes, or a time such as "10m"'),
+        ({"until": "resolved", "budget": "1 day"}, 'number of gradient passes, or a time such as "10m"'),
         ({"params": lambda name: False}, "no trainable parameter is chosen"),
     ],
 )
@@ -250,7 +242,7 @@ def test_an_option_that_makes_no_sense_is_refused(model, options, words):
 
 @pytest.mark.parametrize("amount", [0, -1, "0s", "-3m", "10 m", "10", "", True, 2.5, None, [3]])
 def test_a_budget_is_passes_or_a_time(amount):
-    with pytest.raises(CommuteError, match="give a number of gradient passes"):
+    with pytest.raises(CommuteError, match="give a whole number of gradient passes"):
         Budget(amount)
 
 
@@ -338,13 +330,11 @@ def test_out_of_memory_says_how_much_was_needed_and_what_to_lower(model, error):
 
 @pytest.mark.parametrize("error", OUT_OF_MEMORY[:2], ids=["GPU", "CPU"])
 def test_a_method_that_runs_out_of_memory_is_passed_over_by_auto(model, error, monkeypatch):
-    module = sys.modules["commute_verify.criterion.hvp"]
-
     def too_large(*arguments):
         raise error
 
-    monkeypatch.setattr(module, "_double_backward", too_large)
-    monkeypatch.setattr(module, "_forward_over_reverse", too_large)
+    monkeypatch.setattr(hessian_products, "_double_backward", too_large)
+    monkeypatch.setattr(hessian_products, "_forward_over_reverse", too_large)
     assert estimate(model, method="auto").method == "finite-difference"
     with pytest.raises(CommuteError, match="out of memory in double-backward"):
         estimate(model)

@@ -1,6 +1,7 @@
 """What an effect answers: preferences, tilts, violations, sentences, JSON, each against brute force."""
 
 import json
+import re
 from itertools import combinations, permutations
 
 import numpy as np
@@ -208,11 +209,11 @@ def test_one_active_domain_can_violate_nothing():
 @pytest.mark.parametrize(
     ("weights", "words"),
     [
-        ({"en": 0.5, "ru": 0.5}, "miss or do not know code"),
-        (WEIGHTS | {"es": 0.0}, "miss or do not know es"),
+        ({"en": 0.5, "ru": 0.5}, "weights miss code; name en, ru, code"),
+        (WEIGHTS | {"es": 0.0}, "weights name es; name en, ru, code"),
         ({"en": 0.5, "ru": 0.3, "code": 0.1}, "sum to 1"),
-        ({"en": 1.5, "ru": -0.5, "code": 0.0}, "at least 0"),
-        ({"en": float("nan"), "ru": 0.5, "code": 0.5}, "at least 0"),
+        ({"en": 1.5, "ru": -0.5, "code": 0.0}, "numbers ≥ 0"),
+        ({"en": float("nan"), "ru": 0.5, "code": 0.5}, "numbers ≥ 0"),
     ],
 )
 def test_weights_that_are_no_mixture_are_refused(weights, words):
@@ -241,7 +242,8 @@ def test_the_default_target_is_the_mixture_or_the_only_one():
 def test_the_text_is_a_sentence_for_each_target_and_a_row_for_each_pair():
     text = repr(effect_of(CLEAR))
     sentences, table = text.split("\n\n")
-    assert [line.split(":")[0] for line in sentences.splitlines()] == [
+    assert max(map(len, text.splitlines())) <= 100
+    assert [line.split(":")[0] for line in sentences.replace("\n  ", " ").splitlines()] == [
         "Train en first and code after it",
         "Train ru first and code after it",
     ]
@@ -350,3 +352,74 @@ def test_an_effect_does_not_take_on_later_changes_of_what_it_was_built_from():
         effect.P_replicates[0, 0, 0, 1] = 7.0
     with pytest.raises(AttributeError):
         effect.method = "another"
+
+
+NUMBER = r"(-?[\d.]+(?:e[-+]\d+)?)"
+
+
+def interval_of(words):
+    """The level and the two ends that a sentence names."""
+    (level, low, high) = re.findall(rf"\({NUMBER}%: {NUMBER} to {NUMBER}[;)]", words)[0]
+    return float(level), float(low), float(high)
+
+
+@pytest.mark.parametrize("alpha", [0.05, 0.1])
+@pytest.mark.parametrize("spread", [0.5, 50.0])
+def test_sentences_name_the_level_of_their_interval_and_give_its_ends(alpha, spread):
+    effect = effect_of(CLEAR, spread=spread)
+    values = effect.P_replicates[:, 1, 1, 2]
+    low, high = stats.t.interval(1 - alpha, 7, values.mean(), stats.sem(values))
+    expected = (low, high) if values.mean() > 0 else (-high, -low)
+    found = effect.prefer_first("ru", "code", "mixture", alpha=alpha)
+    level, *ends = interval_of(found.words)
+    assert level == 100 * (1 - alpha)
+    assert np.abs(np.array(ends) / expected - 1).max() <= 0.006  # three digits are printed
+    assert "±" not in found.words + repr(effect)
+
+
+def test_a_violation_names_the_level_of_its_interval_and_gives_its_ends():
+    effect = effect_of(CLEAR, spread=0.5)
+    for alpha in (0.05, 0.1):
+        for violation in effect.optimality(WEIGHTS, alpha=alpha):
+            i, j = (DOMAINS.index(name) for name in (violation.later, violation.earlier))
+            tilts = brute_force_tilt(effect.P_replicates, WEIGHTS)
+            values = tilts[:, effect.targets.index(violation.target), i, j]
+            low, high = stats.t.interval(1 - alpha, 7, values.mean(), stats.sem(values))
+            level, *ends = interval_of(violation.words)
+            assert level == 100 * (1 - alpha)
+            assert np.abs(np.array(ends) / (low, high) - 1).max() <= 0.006  # three digits are printed
+
+
+def many(K=5, replicates=6, resolved=9):
+    """Five domains, each a target, and the mixture; the first pairs are clear, the others noise."""
+    rng = np.random.default_rng(1)
+    domains = tuple(f"domain {k}" for k in range(K))
+    mixing = {name: {name: 1.0} for name in domains} | {"mixture": dict.fromkeys(domains, 1 / K)}
+    P = rng.normal(size=(replicates, K + 1, K, K))
+    P[:, 0] += 100 * np.triu(np.ones((K, K)), 1) * (np.arange(K * K).reshape(K, K) < resolved)
+    P = np.triu(P, 1) - np.swapaxes(np.triu(P, 1), 2, 3)
+    slopes = rng.normal(size=(replicates, K + 1, K))
+    return OrderEffect(domains, mixing, P, slopes, COST, "double-backward")
+
+
+def test_a_long_table_shows_its_clearest_rows_and_how_many_more_there_are():
+    effect = many()
+    lines = repr(effect).splitlines()
+    table = lines[lines.index("") + 1 :]
+    assert len(table) == 1 + 12 + 1
+    assert table[-1].startswith("… and 48 more, less clear")
+    assert max(map(len, lines)) <= 100
+    assert len(lines) <= 6 * 3 + 1 + 14
+    found = {
+        (target, frozenset(pair)): effect.prefer_first(*pair, target)
+        for target in effect.targets
+        for pair in combinations(effect.domains, 2)
+    }
+    clearest = sorted(found, key=lambda key: found[key].p_value)
+    assert sum(row.endswith("yes") for row in table) == effect.unresolved() * -1 + 60 > 3
+    assert [row.split("  ")[0] for row in table[1:-1]] == sorted(
+        (target for target, _ in clearest[:12]), key=effect.targets.index
+    )
+    page = effect._repr_html_()
+    assert page.count("<tr>") == 1 + 12
+    assert "… and 48 more" in page

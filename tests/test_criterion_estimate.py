@@ -7,7 +7,7 @@ from torch import nn
 
 from commute_verify import AdamPreconditioner, order_effect
 from commute_verify.criterion import replicate, run
-from commute_verify.criterion.hvp import METHODS
+from commute_verify.criterion.hessian_products import METHODS
 from commute_verify.criterion.replicate import passes
 from commute_verify.criterion.sampling import Supply, group_sizes
 from tests.criterion_models import CASES, EPS, Dense, dense_P, one_thread, regression, squares, tiny_lm

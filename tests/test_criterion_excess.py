@@ -115,6 +115,7 @@ def test_a_rate_that_varies_has_a_first_order_term_that_is_kept_apart():
         assert found.value == pytest.approx(sum(parts[-1]), abs=1e-15)  # roundoff: the same sum
     first, second = np.array(parts).T
     assert np.all(np.abs(slope(errors)[2:] - 2) <= 0.3)  # the symmetric second-order terms are left out
+    assert np.all(np.abs(errors) > 5 * np.abs([second for _, second in parts]))  # as docs/choosing.md warns
     assert np.abs(slope(first) - 1).max() <= 1e-9
     assert np.abs(slope(second) - 2).max() <= 1e-9
     without = [problem.excess(weights, np.linspace(0.04, 0.01, 16) / 2**r) for r in range(6)]
@@ -187,11 +188,11 @@ def test_the_better_order_of_blocks_is_the_one_that_is_preferred():
 @pytest.mark.parametrize(
     ("change", "lr", "words"),
     [
-        ({}, [0.1] * 3, "lr of 3 learning rates for 8 steps"),
+        ({}, [0.1] * 3, "lr of 3 numbers for 8 steps"),
         ({}, -0.1, "finite number of at least 0"),
         ({}, float("nan"), "finite number of at least 0"),
         ({}, "fast", "give one number, or one per step"),
-        ({}, [[0.1]], "lr of 1 learning rates"),
+        ({}, [[0.1]], "lr of shape"),
         ({"durations": np.full(4, 2.5)}, 0.1, "whole numbers"),
         ({"domains": ("a", "b", "d")}, 0.1, "misses or does not know c, d"),
     ],
@@ -200,3 +201,22 @@ def test_a_schedule_or_rate_that_does_not_fit_is_refused(change, lr, words):
     fields = {"domains": ("a", "b", "c"), "durations": np.full(4, 2.0), "weights": STAGES} | change
     with pytest.raises(CommuteError, match=words):
         Regression().effect().excess_loss(WeightSchedule(**fields), lr)
+
+
+@pytest.mark.parametrize("lr", [0.1, 1e-3 / 3, "each"])
+def test_at_a_constant_rate_there_is_no_first_order_term_at_all(lr):
+    effect = Regression().effect()
+    s = WeightSchedule(("a", "b", "c"), np.array([7.0, 3.0, 11.0, 1.0]), STAGES)
+    found = effect.excess_loss(s, [0.1 / 3] * 22 if lr == "each" else lr)["mix"]
+    assert found.first_order == (0.0, 0.0)
+    assert str(found.first_order[0]) == "0.0"  # not −0
+    assert (found.value, found.stderr) == found.second_order
+
+
+def test_stages_of_billions_of_steps_are_not_expanded():
+    long = WeightSchedule(("a", "b", "c"), np.full(4, 5e8), STAGES)
+    gap, area = areas(long, ("a", "b", "c"), 1e-9)
+    assert not gap.any()
+    short = areas(WeightSchedule(("a", "b", "c"), np.full(4, 500.0), STAGES), ("a", "b", "c"), 1e-3)[1]
+    assert np.abs(area - short).max() <= 1e-15  # roundoff: both are 2 long in flow time
+    assert np.abs(short).max() > 0.1

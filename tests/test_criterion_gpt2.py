@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from commute_verify import CommuteError, hvp, order_effect
-from commute_verify.criterion.hvp import METHODS
+from commute_verify.criterion.hessian_products import METHODS
 from tests.criterion_models import EPS, Dense, dense_P, one_thread
 
 transformers = pytest.importorskip("transformers", reason="the gpt2 extra brings it")

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from commute_verify import CommuteError, hvp, lie_bracket, order_effect
 from commute_verify.criterion import finite_difference
 from commute_verify.criterion.finite_difference import Step, choose_step
-from commute_verify.criterion.hvp import METHODS, hessian_vector_products
+from commute_verify.criterion.hessian_products import METHODS, hessian_vector_products
 from commute_verify.criterion.objective import Objective
 from tests.criterion_models import CASES, EPS, Dense, one_thread, squares, tiny_lm
 

@@ -5,8 +5,7 @@ import pytest
 import torch
 from torch import distributed, multiprocessing, nn
 
-from commute_verify import CommuteError, OrderEffect, order_effect
-from commute_verify.criterion import pooled
+from commute_verify import CommuteError, OrderEffect, order_effect, pooled
 from tests.criterion_models import one_thread, regression, squares
 
 
@@ -65,3 +64,55 @@ def test_effects_that_do_not_belong_together_are_refused():
         pooled([rank_effect(0), rank_effect(1, targets={"a": {"a": 1.0}})])
     with pytest.raises(CommuteError, match="give every rank a number of batches"):
         pooled([rank_effect(0, until="resolved", budget=400)])
+
+
+def test_ranks_that_were_given_the_same_batches_are_refused():
+    """Eight copies of one estimate would turn p = 0.06 into 1e-15."""
+    own, other = rank_effect(0), rank_effect(1)
+    for effects, twins in (
+        ([own] * 8, "1 and 2"),
+        ([own, other, rank_effect(0)], "1 and 3"),
+        ([other, OrderEffect.from_json(own.to_json()), own], "2 and 3"),
+        ([own, rank_effect(0, batches=24)], None),
+    ):
+        if twins is None:
+            pooled(effects)
+            continue
+        with pytest.raises(CommuteError, match=f"^effects {twins} hold a replicate .* batches of its own$"):
+            pooled(effects)
+
+
+def test_one_shared_replicate_is_noticed():
+    own, other = rank_effect(0), rank_effect(1)
+    P, slopes = other.P_replicates.copy(), other.slope_replicates.copy()
+    P[2], slopes[2] = own.P_replicates[1], own.slope_replicates[1]
+    shared = OrderEffect(other.domains, other.mixing, P, slopes, other.cost, other.method)
+    with pytest.raises(CommuteError, match="effects 1 and 2 hold a replicate"):
+        pooled([own, shared])
+    slopes[2] *= 1 + 2**-52
+    pooled([own, OrderEffect(other.domains, other.mixing, P, slopes, other.cost, other.method)])
+
+
+def test_a_generator_of_effects_is_pooled_as_their_list_is():
+    ranks = [rank_effect(rank) for rank in range(2)]
+    assert pooled(effect for effect in ranks).to_json() == pooled(ranks).to_json()
+
+
+@pytest.mark.parametrize(
+    ("effects", "words"),
+    [
+        (None, "effects=None; give a list of every rank's effect"),
+        (3, "effects=3; give a list"),
+        ("text", "effect 1 is a str; give order effects, and read texts with OrderEffect.from_json"),
+        ([None], "effect 1 is a NoneType"),
+        (iter(()), "no effects to pool"),
+    ],
+)
+def test_what_is_no_list_of_effects_is_named(effects, words):
+    with pytest.raises(CommuteError, match=f"^{words}"):
+        pooled(effects)
+
+
+def test_an_effect_alone_is_no_list():
+    with pytest.raises(CommuteError, match="effects is an OrderEffect; give a list of every rank's effect"):
+        pooled(rank_effect(0))

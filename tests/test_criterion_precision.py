@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from commute_verify import order_effect
-from commute_verify.criterion.hvp import METHODS
+from commute_verify.criterion.hessian_products import METHODS
 from commute_verify.criterion.vectors import add_to, dot, norm, scale, zeros_like
 from tests.criterion_models import Dense, dense_P, next_token_loss, one_thread, tiny_lm
 

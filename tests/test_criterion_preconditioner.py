@@ -260,12 +260,41 @@ def test_an_optimizer_that_took_no_step_is_refused():
 
 
 @pytest.mark.parametrize(
-    ("kind", "options"), [(torch.optim.SGD, {"momentum": 0.9}), (torch.optim.RMSprop, {})]
+    ("kind", "options", "words"),
+    [
+        (torch.optim.SGD, {"momentum": 0.9}, "needs exp_avg_sq, step, betas and eps"),
+        (torch.optim.RMSprop, {}, "needs exp_avg_sq, step, betas and eps"),
+        (torch.optim.Adamax, {}, "needs exp_avg_sq, step, betas and eps"),
+        (torch.optim.NAdam, {}, "as NAdam or RAdam have it, whose step is not D g; give the state of Adam"),
+        (torch.optim.RAdam, {}, "as NAdam or RAdam have it, whose step is not D g; give the state of Adam"),
+    ],
 )
-def test_an_optimizer_that_is_not_adam_is_refused(kind, options):
-    _, optimizer = stepped(kind, **options)
-    with pytest.raises(CommuteError, match="needs exp_avg_sq, step, betas and eps"):
+def test_an_optimizer_that_is_not_adam_is_refused_and_so_is_its_state(kind, options, words):
+    model, optimizer = stepped(kind, **options)
+    with pytest.raises(CommuteError, match=rf"^{kind.__name__} is no torch.optim.Adam or"):
         AdamPreconditioner.from_optimizer(optimizer)
+    with pytest.raises(CommuteError, match=words):
+        AdamPreconditioner.from_state_dict(optimizer.state_dict(), model)
+
+
+@pytest.mark.parametrize("kind", [torch.optim.Adam, torch.optim.AdamW])
+def test_an_optimizer_that_maximizes_is_refused_and_so_is_its_state(kind):
+    model, optimizer = stepped(kind, maximize=True)
+    with pytest.raises(CommuteError, match="maximize=True, which runs along \\+D g; give one that minimizes"):
+        AdamPreconditioner.from_optimizer(optimizer)
+    with pytest.raises(CommuteError, match="maximize=True"):
+        AdamPreconditioner.from_state_dict(optimizer.state_dict(), model)
+
+
+def test_a_subclass_of_adam_is_read_with_a_warning():
+    class Cautious(torch.optim.AdamW):
+        pass
+
+    model, optimizer = stepped(Cautious)
+    with pytest.warns(UserWarning, match="^Cautious is a subclass of Adam and is read as Adam"):
+        found = AdamPreconditioner.from_optimizer(optimizer).on(model)
+    plain = AdamPreconditioner.from_state_dict(optimizer.state_dict(), model).on(model)
+    assert all(torch.equal(found[name], plain[name]) for name in plain)
 
 
 @pytest.mark.parametrize(

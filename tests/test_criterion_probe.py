@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from commute_verify import CommuteError, hvp, order_effect
 from commute_verify.criterion import trial
-from commute_verify.criterion.hvp import METHODS, hessian_vector_products
+from commute_verify.criterion.hessian_products import METHODS, hessian_vector_products
 from commute_verify.criterion.objective import Objective
 from commute_verify.criterion.probe import probe
 from commute_verify.criterion.trial import Verdict

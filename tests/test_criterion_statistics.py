@@ -1,6 +1,5 @@
 """Estimates are unbiased, their intervals cover, and signs are seldom resolved by chance."""
 
-import sys
 from functools import partial
 
 import numpy as np
@@ -12,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from commute_verify import order_effect
-from commute_verify.criterion import Cost, OrderEffect, effect, ratio, replicate
+from commute_verify.criterion import Cost, OrderEffect, effect, estimation, ratio, replicate
 from commute_verify.criterion.gradient import Gradient, Products
 from commute_verify.criterion.probe import Probe
 from commute_verify.criterion.ratio import WeightedMean, coefficients
@@ -20,7 +19,6 @@ from commute_verify.criterion.sampling import Roles, Supply
 from commute_verify.criterion.statistics import half_width, holm, look_factor, mean_and_stderr, p_values
 from tests.criterion_models import Dense, dense_P, one_thread, squares
 
-module = sys.modules["commute_verify.criterion.order_effect"]
 ALPHA = 1e-3
 """Statistical: each check below fails by chance with this probability at most, under its fixed seed."""
 
@@ -35,7 +33,7 @@ def _one_thread():
 def no_probe(monkeypatch):
     """Spend no time on the start-up probe in each of many draws."""
     fixed = Probe("double-backward", {"a": None, "b": None}, 0.0, 0.0, {})
-    monkeypatch.setattr(module, "probe", lambda *arguments: fixed)
+    monkeypatch.setattr(estimation, "probe", lambda *arguments: fixed)
 
 
 class Population:
@@ -410,7 +408,7 @@ class Looks:
 
 def wrongly_resolved(draws):
     rng = np.random.default_rng(0)
-    found = [module._sample(NullRun(rng), [3] * 4, Looks(30)) for _ in range(draws)]
+    found = [estimation._sample(NullRun(rng), [3] * 4, Looks(30)) for _ in range(draws)]
     assert {one.stopped for one in found} <= {"every sign is resolved", "the budget is spent"}
     return sum(one.prefer_first("a", "b").resolved for one in found)
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from commute_verify import AdamPreconditioner, CommuteError, hvp, lie_bracket, order_effect
-from commute_verify.criterion.hvp import METHODS
+from commute_verify.criterion.hessian_products import METHODS
 from tests.criterion_models import one_thread
 
 

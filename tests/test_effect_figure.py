@@ -3,7 +3,7 @@
 import statistics
 import subprocess
 import sys
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
@@ -131,3 +131,54 @@ def test_the_figure_goes_into_a_report_the_same_each_time():
 def test_importing_the_report_loads_neither_matplotlib_nor_torch():
     code = "import sys, commute_verify.report; sys.exit(bool({'matplotlib', 'torch'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+LONG = (
+    "a multilingual web crawl, deduplicated, of pages with recipes",
+    "github-code-python-permissive-2023-deduplicated",
+    "books_and_encyclopedias_of_the_nineteenth_century",
+)
+
+
+def renamed(effect, names):
+    mixing = {"mixture": dict.fromkeys(names, 1 / 3), "last": {names[2]: 1.0}}
+    P, slopes = effect.P_replicates, effect.slope_replicates
+    return OrderEffect(names, mixing, P, slopes, effect.cost, effect.method)
+
+
+def drawn(names):
+    """The figure after its layout, the share of its width that each panel has, and the labels' boxes."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    figure = plot_effect(renamed(effect_with(CENTERS), names))
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    panels = [axes for axes in figure.axes if axes.get_title()]
+    labels = [
+        [text.get_window_extent(canvas.get_renderer()) for text in axis.get_yticklabels()]
+        for panel in panels
+        for axis in (panel, *panel.child_axes)
+    ]
+    return figure, [panel.get_position().width for panel in panels], labels
+
+
+def test_long_names_leave_the_plot_its_width_and_are_all_there():
+    figure, widths, labels = drawn(LONG)
+    assert min(widths) >= 0.4
+    for column in labels:
+        for upper, lower in pairwise(column):
+            assert lower.y1 <= upper.y0  # they do not overlap
+    texts = {
+        "".join(text.get_text().split())
+        for panel in figure.axes
+        if panel.get_title()
+        for axis in (panel, *panel.child_axes)
+        for text in axis.get_yticklabels()
+    }
+    assert texts == {"".join(f"{name} first".split()) for name in LONG}
+
+
+def test_short_names_are_not_wrapped():
+    figure, widths, _ = drawn(DOMAINS)
+    assert min(widths) >= 0.6
+    assert not any("\n" in text.get_text() for axes in figure.axes for text in axes.get_yticklabels())

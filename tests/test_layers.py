@@ -223,7 +223,7 @@ def test_the_import_contracts_are_kept(copy_of_the_package):
         ("schedules.py", "import experiments.quadratic"),
         ("flows/affine.py", "from commute_verify.symbolic import trees"),
         ("criterion/effect.py", "import transformers"),
-        ("criterion/hvp.py", "from commute_verify.flows import steps"),
+        ("criterion/hessian_products.py", "from commute_verify.flows import steps"),
     ],
 )
 def test_the_import_contracts_reject_a_planted_import(copy_of_the_package, module, planted):

@@ -2,7 +2,7 @@
 
 from commute_verify.criterion.answers import Cost, ExcessLoss, Preference, Tilt, Violation
 from commute_verify.criterion.effect import OrderEffect
-from commute_verify.criterion.order_effect import order_effect
+from commute_verify.criterion.estimation import order_effect
 from commute_verify.criterion.pooled import pooled
 from commute_verify.criterion.preconditioner import AdamPreconditioner
 from commute_verify.criterion.products import hvp, lie_bracket

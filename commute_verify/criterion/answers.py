@@ -18,7 +18,8 @@ class Preference(NamedTuple):
     ``p_value`` is two-sided, corrected by Holm over all pairs and targets of the effect (and for repeated
     looks); ``resolved`` says that it is below alpha, and P above what arithmetic alone could make.
     ``excess_per_area`` is |P|: what the better order gains over constant weights for each unit of area, in
-    loss per (flow time)²; the other order loses as much. ``words`` says all this in a sentence.
+    loss per (flow time)²; the other order loses as much. ``words`` says all this in a sentence, with the
+    1 − alpha Student interval of this pair alone.
     """
 
     first: str
@@ -31,7 +32,8 @@ class Preference(NamedTuple):
 class Violation(NamedTuple):
     """A pair, both active, whose tilt would lower the target: move ``later`` later, ``earlier`` earlier.
 
-    ``value`` ± ``stderr`` is what a tilt of δ for ε gains, in units of δ ε².
+    ``value``, with its standard error, is what a tilt of δ for ε gains, in units of δ ε²; ``words`` gives
+    its 1 − alpha Student interval.
     """
 
     target: str
@@ -87,27 +89,42 @@ class Cost:
 
 
 def preference(
-    first: str, later: str, target: str, p: float, size: tuple[float, float], resolved: bool
+    first: str, later: str, target: str, p: float, size: tuple[float, float], alpha: float, resolved: bool
 ) -> Preference:
-    """The preference in words; ``size`` is |P| and half the width of its interval."""
-    value = f"{size[0]:.3g} ± {size[1]:.2g}"
+    """The preference in words; ``size`` is |P| and half the width of its 1 − alpha interval."""
+    value, interval = f"{size[0]:.3g}", _interval(size, alpha)
     if resolved:
         words = (
-            f"Train {first} first and {later} after it: {target} loss ends {value} lower than with constant "
-            f"weights, for each unit of area (flow time²) between them (p = {p:.2g})."
+            f"Train {first} first and {later} after it: {target} loss ends {value} lower ({interval}) than "
+            f"with constant weights, for each unit of area (flow time²) between them (p = {p:.2g})."
         )
     else:
         words = (
             f"The order of {first} and {later} is not resolved for {target} loss (p = {p:.2g}): {first} "
-            f"first gains {value} for each unit of area (flow time²). Give more batches, or leave the order."
+            f"first gains {value} ({interval}) for each unit of area (flow time²). Give more batches, or "
+            "leave the order."
         )
     return Preference(first, p, resolved, size[0], words)
 
 
-def violation(target: str, earlier: str, later: str, value: float, stderr: float, p: float) -> Violation:
-    """The violation in words."""
+def violation(
+    target: str,
+    earlier: str,
+    later: str,
+    size: tuple[float, float],
+    stderr: float,
+    p: float,
+    alpha: float,
+) -> Violation:
+    """The violation in words; ``size`` is the value and half the width of its 1 − alpha interval."""
     words = (
         f"For {target} loss, move {later} later and {earlier} earlier: a tilt of δ for ε gains "
-        f"{value:.3g} δε² (± {stderr:.2g}, p = {p:.2g})."
+        f"{size[0]:.3g} δε² ({_interval(size, alpha)}; p = {p:.2g})."
     )
-    return Violation(target, earlier, later, value, stderr, p, words)
+    return Violation(target, earlier, later, size[0], stderr, p, words)
+
+
+def _interval(size: tuple[float, float], alpha: float) -> str:
+    """The interval of a value and half its width, with its level: "95%: 0.819 to 1.09"."""
+    value, half = size
+    return f"{100 * (1 - alpha):.4g}%: {value - half:.3g} to {value + half:.3g}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from commute_verify.criterion import checked
 from commute_verify.criterion.run import Run
 from commute_verify.errors import CommuteError
 
@@ -13,17 +14,19 @@ _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 class Budget:
     """A number of gradient passes, or a time: ``Budget(2000)``, ``Budget("90s")``, ``Budget("10m")``."""
 
-    def __init__(self, amount: int | str) -> None:
+    def __init__(self, amount: float | str) -> None:
         """Read the amount."""
         self.passes = self.seconds = float("inf")
         match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", amount) if isinstance(amount, str) else None
-        if isinstance(amount, int) and not isinstance(amount, bool) and amount > 0:
-            self.passes = float(amount)
+        number = checked.real(amount)
+        if number is not None and number.is_integer() and number > 0:
+            self.passes = number
         elif match and float(match[1]) > 0:
             self.seconds = float(match[1]) * _SECONDS[match[2]]
         else:
             raise CommuteError(
-                f'budget={amount!r}; give a number of gradient passes, or a time such as "10m"'
+                f"{checked.shown('budget', amount)}; give a whole number of gradient passes, or a time such "
+                'as "10m"'
             )
 
     def allows(self, run: Run, sizes: list[int]) -> bool:

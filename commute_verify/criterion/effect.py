@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -11,6 +10,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from commute_verify.criterion import checked
 from commute_verify.criterion.answers import (
     Cost,
     ExcessLoss,
@@ -42,7 +42,8 @@ class OrderEffect:
     it as well: its bias is of order 1/(batches so far), and their dependence of the same order. Every
     standard error here is theirs, with R − 1 degrees of freedom. A P below ``rounding`` (T, K, K) may be
     arithmetic and not data, and is never resolved. Made by ``order_effect``.
-    Raises CommuteError when built from shapes that do not fit, or a P that is not finite and antisymmetric.
+    Raises CommuteError when built from shapes that do not fit, targets that are no mixtures of
+    the domains, or a P that is not finite and antisymmetric.
     """
 
     domains: tuple[str, ...]
@@ -63,12 +64,16 @@ class OrderEffect:
             object.__setattr__(self, name, _frozen(getattr(self, name)))
         P, slopes = self.P_replicates, self.slope_replicates
         R = len(P) if P.ndim else 0
-        unknown = [name for weights in self.mixing.values() for name in weights if name not in self.domains]
-        if len(set(self.domains)) < K or unknown or self.looks < 0:
+        if len(set(self.domains)) < K or self.looks < 0:
             raise CommuteError(
-                f"domains {self.domains}, looks {self.looks}, targets of {unknown or 'known domains'}; each "
-                "domain once, no others and at least 0 looks were expected"
+                f"domains {self.domains}, looks {self.looks}; each domain once and at least 0 looks were "
+                "expected"
             )
+        mixing = {
+            name: checked.mixture(weights, self.domains, f"target {name!r}")
+            for name, weights in self.mixing.items()
+        }
+        object.__setattr__(self, "mixing", mixing)
         if K < 2 or T < 1 or R < 2 or (P.shape, slopes.shape) != ((R, T, K, K), (R, T, K)):
             raise CommuteError(
                 f"replicates of shapes {P.shape} and {slopes.shape} for {T} targets and {K} domains; "
@@ -107,14 +112,13 @@ class OrderEffect:
         i, j, t = self._domain(one), self._domain(other), self._target(target)
         if i == j:
             raise CommuteError(f"prefer_first({one!r}, {other!r}); give two different domains")
-        if not 0 < alpha < 1:
-            raise CommuteError(f"alpha={alpha!r}; give a number between 0 and 1")
+        alpha = checked.level(alpha)
         name = self.targets[t]
         value, error = float(self.P[name][i, j]), self.stderr[name][i, j]
         first, later = (other, one) if value > 0 else (one, other)
         p = float(self._adjusted()[t, i, j])
         size = abs(value), float(half_width(error, len(self.P_replicates), alpha))
-        return preference(first, later, name, p, size, bool(self._resolved(alpha)[t, i, j]))
+        return preference(first, later, name, p, size, alpha, bool(self._resolved(alpha)[t, i, j]))
 
     @property
     def alike(self) -> bool:
@@ -124,7 +128,7 @@ class OrderEffect:
 
     def unresolved(self, alpha: float = 0.05) -> int:
         """How many pairs and targets have no resolved sign."""
-        return int((~self._resolved(alpha)[:, *np.triu_indices(len(self.domains), k=1)]).sum())
+        return int((~self._resolved(checked.level(alpha))[:, *np.triu_indices(len(self.domains), k=1)]).sum())
 
     def tilt(self, weights: Mapping[str, float]) -> Tilt:
         """P(L_i − L_j, Σ_k w_k L_k; L) = Σ_k w_k (P_ik − P_jk) for a run with these weights.
@@ -140,9 +144,10 @@ class OrderEffect:
         The condition is the corrected one, for a loss at the end of the window: P(L_i − L_j, Σ w_k L_k; L) is
         0 wherever both weights are active. Only resolved violations are listed (Holm over pairs and targets).
         """
-        w = self._weights(weights)
+        w, alpha = self._weights(weights), checked.level(alpha)
         replicates, floor = _tilted(self.P_replicates, w, -1), _tilted(self.rounding, w, 1)
         mean, stderr = mean_and_stderr(replicates)
+        half = half_width(stderr, len(replicates), alpha)
         raw = p_values(replicates) * look_factor(self.looks)
         pairs = [
             (t, i, j)
@@ -159,9 +164,10 @@ class OrderEffect:
                         self.targets[t],
                         self.domains[earlier],
                         self.domains[later],
-                        abs(float(mean[at])),
+                        (abs(float(mean[at])), float(half[at])),
                         float(stderr[at]),
                         p,
+                        alpha,
                     )
                 )
         return found
@@ -177,7 +183,7 @@ class OrderEffect:
         steps, smaller than the area's by the number of steps in a stage.
         """
         gap, area = areas(schedule, self.domains, lr)
-        first = -np.einsum("k,rtk->rt", gap, self.slope_replicates)
+        first = 0.0 - np.einsum("k,rtk->rt", gap, self.slope_replicates)
         second = 0.5 * np.einsum("ij,rtij->rt", area, self.P_replicates)
         parts = [np.stack(mean_and_stderr(x)).T.tolist() for x in (first + second, first, second)]
         return {
@@ -217,15 +223,8 @@ class OrderEffect:
         return found
 
     def _weights(self, weights: Mapping[str, float]) -> Array:
-        odd = sorted(set(weights) ^ set(self.domains))
-        if odd:
-            raise CommuteError(
-                f"weights that miss or do not know {', '.join(odd)}; name {', '.join(self.domains)}"
-            )
-        w = np.array([weights[name] for name in self.domains], dtype=np.float64)
-        if not (np.all(np.isfinite(w)) and np.all(w >= 0) and math.isclose(w.sum(), 1.0, abs_tol=1e-9)):
-            raise CommuteError(f"weights {dict(weights)}; give numbers of at least 0 that sum to 1")
-        return w
+        named = checked.full_mixture(weights, self.domains)
+        return np.array([named[name] for name in self.domains])
 
     def _domain(self, name: str) -> int:
         if name not in self.domains:
@@ -235,6 +234,11 @@ class OrderEffect:
     def _target(self, name: str | None) -> int:
         if name is None:
             name = self.targets[0] if len(self.targets) == 1 else "mixture"
+            if name not in self.targets:
+                raise CommuteError(
+                    f"{len(self.targets)} targets, none called mixture; name one with target=: "
+                    f"{', '.join(self.targets)}"
+                )
         if name not in self.targets:
             raise CommuteError(f"no target {name!r}; the targets are {', '.join(self.targets)}")
         return self.targets.index(name)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from commute_verify.criterion import checked
 from commute_verify.criterion.answers import Cost
 from commute_verify.errors import CommuteError
 
@@ -43,10 +44,16 @@ def load(text: str) -> dict[str, Any]:
         record = json.loads(text)
     except (TypeError, ValueError, RecursionError) as error:
         raise CommuteError(f"not JSON, or cut short ({error}); give what to_json wrote") from error
-    written = record if isinstance(record, dict) else {}
-    version = written.get("version")
-    if written.get("format") != FORMAT or type(version) is not int or version != VERSION:
-        raise CommuteError(f"no {FORMAT} of version {VERSION}; give what to_json of this version wrote")
+    if not isinstance(record, dict):
+        raise CommuteError(f"no order effect ({checked.a_type(record)}); give what to_json wrote")
+    if record.get("format") != FORMAT:
+        raise CommuteError(f"format {record.get('format')!r} is no order effect's; give what to_json wrote")
+    version = record.get("version")
+    if type(version) is not int or version != VERSION:
+        raise CommuteError(
+            f"an order effect of version {version!r}, and this package reads version {VERSION}; read it with "
+            "the release that wrote it"
+        )
     expected = {"format", "version", "domains", "mixing", "cost", "looks", "notes", *ARRAYS, *TEXTS}
     if set(record) != expected:
         odd = ", ".join(sorted(set(record) ^ expected))

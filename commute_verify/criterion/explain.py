@@ -10,7 +10,7 @@ from commute_verify.errors import CommuteError
 def explained(error: Exception, task: str, others: str) -> CommuteError:
     """The error of ``task`` (a method, or "gradient") in one line; ``others`` says what to try if unknown."""
     text = str(error).strip()
-    first = text.splitlines()[0] if text else type(error).__name__
+    first = text.splitlines()[0].rstrip(".") if text else type(error).__name__
     if isinstance(error, torch.OutOfMemoryError | MemoryError) or "allocate memory" in text:
         return CommuteError(
             f"out of memory in {task}: {_with_bytes(text, first)}. Give smaller batches (they are summed), "
@@ -25,6 +25,11 @@ def explained(error: Exception, task: str, others: str) -> CommuteError:
             f"{task} needs the second derivative of attention, which the fused kernel lacks. Load the model "
             'with attn_implementation="eager", run it under '
             'torch.nn.attention.sdpa_kernel(SDPBackend.MATH), or give method="finite-difference"'
+        )
+    if "nference tensor" in text or "InferenceMode" in text:
+        return CommuteError(
+            f"{task} meets a tensor made in inference mode; make batches and models outside "
+            "torch.inference_mode(), or clone them there"
         )
     if "same device" in text or "on device" in text or "device meta" in text:
         return CommuteError(f"{first}; move the batches to the model's device, in loss_fn or before it")

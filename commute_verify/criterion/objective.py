@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from commute_verify.criterion import checked
 from commute_verify.criterion.precision import HalfPrecision
 from commute_verify.criterion.vectors import Vector
 from commute_verify.errors import CommuteError
@@ -58,6 +59,12 @@ class Objective:
         self.parameters: Vector = {name: p.detach() for name, p in parameters.items()}
         if not self.parameters:
             raise CommuteError("no trainable parameter is chosen; check requires_grad and the params filter")
+        made = [name for name, p in self.parameters.items() if p.is_inference()]
+        if made:
+            raise CommuteError(
+                f"parameter {made[0]} was made in inference mode; make the model outside "
+                "torch.inference_mode(), or clone its parameters there"
+            )
         devices = {str(p.device) for p in self.parameters.values()}
         dtypes = {str(p.dtype) for p in self.parameters.values()}
         if len(devices) > 1 or len(dtypes) > 1:
@@ -78,6 +85,7 @@ class Objective:
         cls, model: nn.Module, loss_fn: LossFunction, params: Callable[[str], bool] | None = None
     ) -> Objective:
         """The objective of a module: its trainable parameters, or those whose names ``params`` accepts."""
+        checked.model_and_loss(model, loss_fn, params)
         root = _Loss(model, loss_fn)
         chosen = {
             name: p

@@ -10,6 +10,7 @@ R(L_i − L_j, L_0). Source: derived.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -17,8 +18,11 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from commute_verify.criterion import checked
 from commute_verify.criterion.vectors import Vector, wide
 from commute_verify.errors import CommuteError
+
+ADAMS = (torch.optim.Adam, torch.optim.AdamW)
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,11 +48,27 @@ class AdamPreconditioner:
 
     @classmethod
     def from_optimizer(cls, optimizer: torch.optim.Optimizer) -> Self:
-        """Read Adam or AdamW: groups with ``betas`` and ``eps``, states with ``exp_avg_sq`` and ``step``.
+        """Read ``torch.optim.Adam`` or ``AdamW``, or a subclass (a warning says that it is read as Adam).
 
         Fused, foreach, capturable and amsgrad variants included. Parameters that have taken no step are left
-        out. Raises CommuteError if none has, or for another optimizer.
+        out. Raises CommuteError if none has, for ``maximize=True``, or for another optimizer.
         """
+        if not isinstance(optimizer, torch.optim.Optimizer):
+            raise CommuteError(
+                f"from_optimizer was given {checked.a_type(optimizer)}; give an optimizer, or read a state "
+                "with from_state_dict(state, model)"
+            )
+        if not isinstance(optimizer, ADAMS):
+            raise CommuteError(
+                f"{type(optimizer).__name__} is no torch.optim.Adam or AdamW, and its step is not D g; give "
+                "one of these (of a wrapper the optimizer inside), or no preconditioner"
+            )
+        if type(optimizer) not in ADAMS:
+            warnings.warn(
+                f"{type(optimizer).__name__} is a subclass of Adam and is read as Adam; where its step is "
+                "another, give no preconditioner",
+                stacklevel=2,
+            )
         entries = [
             (parameter, group, optimizer.state[parameter])
             for group in optimizer.param_groups
@@ -71,6 +91,12 @@ class AdamPreconditioner:
         By default they are those that the state holds (optimizers built from ``named_parameters``), or the
         model's own order if there is one group. Raises CommuteError where names or shapes do not fit.
         """
+        checked.module(model)
+        if isinstance(state, torch.optim.Optimizer):
+            raise CommuteError(
+                f"from_state_dict was given {checked.a_type(state)}; give what optimizer.state_dict() "
+                "returned, or read the optimizer with from_optimizer"
+            )
         try:
             groups, moments = list(state["param_groups"]), state["state"]
             numbers = [number for group in groups for number in group["params"]]
@@ -145,6 +171,15 @@ def _scale(group: Mapping[str, Any], state: Mapping[str, Any], reference: float)
         raise CommuteError(
             f"an optimizer state with {', '.join(sorted(map(str, state)))}; Adam's preconditioner needs "
             "exp_avg_sq, step, betas and eps"
+        )
+    if "mu_product" in state or "momentum_decay" in group or "amsgrad" not in group:
+        raise CommuteError(
+            "an optimizer state as NAdam or RAdam have it, whose step is not D g; give the state of Adam or "
+            "AdamW, or no preconditioner"
+        )
+    if group.get("maximize"):
+        raise CommuteError(
+            "an optimizer with maximize=True, which runs along +D g; give one that minimizes the loss"
         )
     moments = state.get("max_exp_avg_sq", state["exp_avg_sq"]).detach()
     moments = moments.to(wide(moments.dtype))

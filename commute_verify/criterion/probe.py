@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from commute_verify.criterion.finite_difference import Step
-from commute_verify.criterion.hvp import Method
+from commute_verify.criterion.hessian_products import Method
 from commute_verify.criterion.objective import Batch, Objective, located
 from commute_verify.criterion.repeatable import repeatable_gradient
 from commute_verify.criterion.trial import TOLERANCE, Directions, Verdict, held, tried, verdict

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 
 from torch import Tensor, nn
 
+from commute_verify.criterion import checked
 from commute_verify.criterion.gradient import gradient
-from commute_verify.criterion.hvp import Method, check_method, hessian_vector_products
+from commute_verify.criterion.hessian_products import Method, check_method, hessian_vector_products
 from commute_verify.criterion.objective import Batch, LossFunction, Objective, located
 from commute_verify.criterion.undisturbed import undisturbed
 from commute_verify.criterion.vectors import Vector
-from commute_verify.errors import CommuteError
 from commute_verify.kernels.torch_kernels import lie_bracket as kernel
 
 
@@ -28,7 +28,8 @@ def hvp(
 
     ``loss_fn(model, batch) -> (summed loss, weight)``. ``vector`` maps the names of the trainable parameters
     (or those that ``params`` accepts) to tensors of their shapes, in any floating dtype; so does the result.
-    Raises CommuteError for other names or shapes, and where the method fails on the model.
+    Raises CommuteError for other names or shapes, for entries that are not finite, and where the method fails
+    on the model.
 
     >>> import torch
     >>> model = torch.nn.Linear(2, 1, bias=False, dtype=torch.float64)
@@ -39,15 +40,8 @@ def hvp(
     """
     check_method(method)
     objective = Objective.of(model, loss_fn, params)
-    shapes = {name: tuple(p.shape) for name, p in objective.parameters.items()}
-    given = {name: tuple(v.shape) for name, v in vector.items()}
-    if given != shapes:
-        odd = sorted(n for n in given.keys() | shapes.keys() if given.get(n) != shapes.get(n))
-        raise CommuteError(
-            f"a vector that does not fit the parameters at {', '.join(odd)}; give their shapes"
-        )
-    placed = {name: vector[name].to(p.device, p.dtype) for name, p in objective.parameters.items()}
     with undisturbed(model):
+        placed = checked.vector(vector, objective.parameters)
         answer = hessian_vector_products(objective, batch, [placed], method)
     return {name: p / answer.weight for name, p in answer.products[0].items()}
 

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from commute_verify.criterion.finite_difference import Step
 from commute_verify.criterion.gradient import gradient
-from commute_verify.criterion.hvp import Method, hessian_vector_products
+from commute_verify.criterion.hessian_products import Method, hessian_vector_products
 from commute_verify.criterion.objective import Objective, located
 from commute_verify.criterion.ratio import Mean, WeightedMean
 from commute_verify.criterion.sampling import Roles

@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
+from commute_verify.criterion import checked
 from commute_verify.criterion.objective import Batch
 from commute_verify.errors import CommuteError
 
@@ -40,11 +41,12 @@ def group_sizes(batches: int) -> list[int]:
     ([10, 10, 10, 10, 10, 10, 10, 10, 10, 10], [3, 2, 2, 2])
     """
     fewest = FEWEST_GROUPS * SMALLEST_GROUP
-    if not isinstance(batches, int) or batches < fewest:
-        raise CommuteError(
-            f"batches={batches!r}; give at least {fewest}: {FEWEST_GROUPS} replicates of {SMALLEST_GROUP} "
-            "independent batches"
-        )
+    batches = checked.whole(
+        batches,
+        "batches",
+        fewest,
+        but=f"of at least {fewest}: {FEWEST_GROUPS} replicates of {SMALLEST_GROUP} independent batches",
+    )
     groups = max(FEWEST_GROUPS, min(batches // SMALLEST_GROUP, round(batches / GROUP), GROUP))
     size, rest = divmod(batches, groups)
     return [size + (number < rest) for number in range(groups)]
@@ -63,10 +65,23 @@ class Supply:
                     f"domain {name!r} holds {length} batches of the {needed} that are needed; give more, or "
                     "ask for fewer with batches="
                 )
-            self._iterators[name] = _started(name, batches)
+        try:
+            for name, batches in domains.items():
+                self._iterators[name] = _started(name, batches)
+        except BaseException:
+            self.close()
+            raise
         self._drawn = dict.fromkeys(domains, 0)
         self._random = random.Random(seed)
         self._waiting: dict[str, Drawn] = {}
+
+    def close(self) -> None:
+        """End loaders' workers and generators now, even while the traceback of an error holds them."""
+        for iterator in self._iterators.values():
+            end = getattr(iterator, "_shutdown_workers", None) or getattr(iterator, "close", None)
+            if end is not None:
+                end()
+        self._iterators.clear()
 
     def peek(self, name: str) -> Batch:
         """The next batch of a domain, which stays in line."""

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 
 from commute_verify.criterion.finite_difference import Step, choose_step
-from commute_verify.criterion.hvp import METHODS, Method, hessian_vector_products
+from commute_verify.criterion.hessian_products import METHODS, Method, hessian_vector_products
 from commute_verify.criterion.objective import Batch, Objective
 from commute_verify.criterion.vectors import Vector, dot, norm, relative_gap
 from commute_verify.errors import CommuteError

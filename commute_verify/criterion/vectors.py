@@ -36,15 +36,6 @@ def scale(vector: Vector, factor: float) -> None:
         t.mul_(factor)
 
 
-def combine(factors: Iterable[float], vectors: Iterable[Mapping[str, Tensor]]) -> Vector:
-    """Σ factor · vector."""
-    pairs = [(factor, vector) for factor, vector in zip(factors, vectors, strict=True) if factor]
-    total = zeros_like(pairs[0][1])
-    for factor, vector in pairs:
-        add_to(total, vector, factor)
-    return total
-
-
 def dots(x: Sequence[Mapping[str, Tensor]], y: Sequence[Mapping[str, Tensor]]) -> Tensor:
     """⟨x_a, y_b⟩ as (A, B) in float64 on their device, stretch by stretch, so that casts stay small."""
     device = next(iter(x[0].values())).device

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import combinations
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from commute_verify.report.figures import BLUE, GREY, INK, style
@@ -12,6 +13,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from commute_verify.criterion import OrderEffect
+
+
+LABEL = 20
+"""Characters in a line of a label; longer names are wrapped."""
 
 
 def plot_effect(effect: OrderEffect, *, alpha: float = 0.05) -> Figure:
@@ -36,7 +41,8 @@ def plot_effect(effect: OrderEffect, *, alpha: float = 0.05) -> Figure:
 
     pairs = list(combinations(range(len(effect.domains)), 2))
     with style():
-        height = len(effect.targets) * (0.45 + 0.3 * len(pairs)) + 0.9
+        lines = max(_label(name).count("\n") for name in effect.domains)
+        height = len(effect.targets) * (0.45 + (0.3 + 0.16 * lines) * len(pairs)) + 0.9
         figure = Figure(figsize=(6.4, height))
         panels = figure.subplots(len(effect.targets), 1, sharex=True, squeeze=False)[:, 0]
         for axes, target in zip(panels, effect.targets, strict=True):
@@ -55,15 +61,19 @@ def _panel(axes: Axes, effect: OrderEffect, target: str, pairs: list[tuple[int, 
         found = effect.prefer_first(effect.domains[i], effect.domains[j], target, alpha=alpha)
         axes.errorbar(effect.P[target][i, j], row, xerr=widths[i, j], **_mark(found.resolved))
     rows = range(len(pairs))
-    axes.set_yticks(rows, [f"{effect.domains[i]} first" for i, _ in pairs])
+    axes.set_yticks(rows, [_label(effect.domains[i]) for i, _ in pairs])
     axes.set(ylim=(len(pairs) - 0.4, -0.6), title=f"{target} loss")
     right = axes.secondary_yaxis("right")
-    right.set_yticks(rows, [f"{effect.domains[j]} first" for _, j in pairs])
+    right.set_yticks(rows, [_label(effect.domains[j]) for _, j in pairs])
     right.spines["right"].set_visible(False)
     for side in (axes, right):
         side.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     axes.grid(visible=False, axis="y")
+
+
+def _label(domain: str) -> str:
+    return fill(f"{domain} first", LABEL)
 
 
 def _mark(resolved: bool) -> dict[str, Any]:

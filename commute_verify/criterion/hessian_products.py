@@ -17,6 +17,7 @@ from typing import Literal, get_args
 import torch
 from torch.autograd import forward_ad
 
+from commute_verify.criterion import checked
 from commute_verify.criterion.explain import explained
 from commute_verify.criterion.finite_difference import Step, central_differences
 from commute_verify.criterion.gradient import Products, derivatives, gradient_at
@@ -30,8 +31,8 @@ METHODS: tuple[Method, ...] = get_args(Method)
 
 def check_method(method: str) -> None:
     """Refuse a name that is no method."""
-    if method not in METHODS:
-        raise CommuteError(f"method={method!r}; give one of {', '.join(METHODS)}")
+    if not isinstance(method, str) or method not in METHODS:
+        raise CommuteError(f"{checked.shown('method', method)}; give one of {', '.join(METHODS)}")
 
 
 def hessian_vector_products(

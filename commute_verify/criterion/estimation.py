@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
 from typing import Literal
 
 from torch import nn
 
+from commute_verify.criterion import checked
 from commute_verify.criterion.budget import Budget
 from commute_verify.criterion.effect import OrderEffect
-from commute_verify.criterion.hvp import Method, check_method
+from commute_verify.criterion.hessian_products import Method, check_method
 from commute_verify.criterion.meter import Meter
 from commute_verify.criterion.objective import Batch, LossFunction, Objective
 from commute_verify.criterion.precision import HALF
@@ -24,7 +25,6 @@ from commute_verify.criterion.undisturbed import detached_loaders, undisturbed
 from commute_verify.criterion.vectors import Vector
 from commute_verify.errors import CommuteError
 
-Mixing = dict[str, dict[str, float]]
 FEWEST_REPLICATES = 2
 """Fewer have no spread."""
 
@@ -37,7 +37,7 @@ def order_effect(
     targets: Mapping[str, Mapping[str, float]] | None = None,
     batches: int = 100,
     until: Literal["resolved"] | None = None,
-    budget: int | str | None = None,
+    budget: float | str | None = None,
     method: Literal["auto"] | Method = "auto",
     preconditioner: AdamPreconditioner | None = None,
     params: Callable[[str], bool] | None = None,
@@ -60,7 +60,8 @@ def order_effect(
     model, by measured time. Inside, every random state starts from ``seed``, so that two calls with a named
     method, and no budget in time, give the same numbers.
 
-    The model, its gradients, buffers, modes and all random states are left bitwise as they were. Raises
+    The model, its gradients, buffers, modes and all random states are left bitwise as they were. Hooks on its
+    modules run as in any pass, so that one that records or logs sees those of the estimate as well. Raises
     CommuteError on bad input, naming domain and batch. Source: paper, eq. 6 and 7 (sign of eq. 6).
 
     >>> import torch
@@ -77,19 +78,20 @@ def order_effect(
     >>> effect.P["mixture"].shape, effect.cost.hvps_per_estimate
     ((2, 2), 2)
     """
-    names = _domain_names(domains)
-    mixing = _targets(targets, names)
-    if method != "auto":
+    names = checked.domain_names(domains)
+    mixing = checked.targets(targets, names)
+    if not (isinstance(method, str) and method == "auto"):
         check_method(method)
     sizes = group_sizes(batches) if until is None else group_sizes(batches)[:FEWEST_GROUPS]
     limit = _limit(until, budget)
-    if not isinstance(seed, int):
-        raise CommuteError(f"seed={seed!r}; give a whole number")
+    seed = checked.seed(seed)
     objective = Objective.of(model, loss_fn, params)
     D = None if preconditioner is None else _diagonal(preconditioner, model, objective)
     meter = Meter(objective.device)
-    with undisturbed(model, domains.values(), seed):
-        supply = Supply(detached_loaders(domains), seed, sum(sizes))
+    with (
+        undisturbed(model, domains.values(), seed),
+        closing(Supply(detached_loaders(domains), seed, sum(sizes))) as supply,
+    ):
         first = {name: supply.peek(name) for name in names}
         together = shares(len(mixing), len(names))
         found = probe(objective, first, None if method == "auto" else method, seed, together)
@@ -155,7 +157,7 @@ def _more(run: Run, replicates: int, size: int, limit: Budget) -> str:
     return ""
 
 
-def _limit(until: str | None, budget: int | str | None) -> Budget | None:
+def _limit(until: str | None, budget: float | str | None) -> Budget | None:
     if until is None and budget is None:
         return None
     if until != "resolved" or budget is None:
@@ -165,41 +167,13 @@ def _limit(until: str | None, budget: int | str | None) -> Budget | None:
     return Budget(budget)
 
 
-def _domain_names(domains: Mapping[str, Iterable[Batch]]) -> list[str]:
-    if not isinstance(domains, Mapping) or len(domains) < 2:
-        raise CommuteError("fewer than two domains; give a mapping from each name to its batches")
-    odd = [name for name in domains if not isinstance(name, str) or not name]
-    if odd:
-        raise CommuteError(f"domains named {odd}; give names that are texts")
-    return list(domains)
-
-
-def _targets(targets: Mapping[str, Mapping[str, float]] | None, domains: list[str]) -> Mixing:
-    if targets is None:
-        if "mixture" in domains:
-            raise CommuteError('a domain is called "mixture", as the default target is; give targets=')
-        alone = {name: {name: 1.0} for name in domains}
-        return alone | {"mixture": dict.fromkeys(domains, 1.0 / len(domains))}
-    if not targets:
-        raise CommuteError("no targets; give at least one, or None for every domain and their mixture")
-    if not isinstance(targets, Mapping) or not all(isinstance(name, str) and name for name in targets):
-        raise CommuteError(f"targets {targets!r}; give a mapping from names that are texts to weights")
-    for name, weights in targets.items():
-        if not isinstance(weights, Mapping):
-            raise CommuteError(f"target {name!r} is {weights!r}; give a mapping from domains to weights")
-        unknown = sorted(set(weights) - set(domains))
-        if unknown:
-            raise CommuteError(
-                f"target {name!r} weighs {', '.join(unknown)}; the domains are {', '.join(domains)}"
-            )
-        values = list(weights.values())
-        numbers = all(isinstance(w, int | float) and math.isfinite(w) and w >= 0 for w in values)
-        if not (numbers and math.isclose(sum(values), 1, abs_tol=1e-9)):
-            raise CommuteError(f"target {name!r} has weights {dict(weights)}; give numbers ≥ 0 that sum to 1")
-    return {name: {k: float(w) for k, w in weights.items()} for name, weights in targets.items()}
-
-
 def _diagonal(preconditioner: AdamPreconditioner, model: nn.Module, objective: Objective) -> Vector:
+    if not isinstance(preconditioner, AdamPreconditioner):
+        state = isinstance(preconditioner, Mapping)
+        reader = "from_state_dict(state, model)" if state else "from_optimizer(optimizer)"
+        raise CommuteError(
+            f"preconditioner is {checked.a_type(preconditioner)}; give cv.AdamPreconditioner.{reader}"
+        )
     found = preconditioner.on(model)
     missing = [name for name in objective.parameters if name not in found]
     if missing:

@@ -1,0 +1,234 @@
+"""Where documents come from: ``NAME=SOURCE`` on the command line.
+
+=====================  ==================================================================================
+SOURCE                 documents
+=====================  ==================================================================================
+``PATH``, ``PATH.gz``  UTF-8 text: separated by form feeds, or by blank lines in a file without form feeds
+``PATH.jsonl[.gz]``    one JSON object a line, its field "text"
+``hf:NAME[/CONFIG]``   the train split of a Hugging Face dataset, streamed: ``hf:OWNER/NAME/CONFIG`` or
+                       ``hf:NAME``; field "text" (C4 in English: ``hf:allenai/c4/en``)
+``synthetic``          a generated language; each domain that asks for one gets the next of one family
+=====================  ==================================================================================
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol
+
+from commute_verify.errors import CommuteError
+from experiments.gpt2.languages import Language
+
+ENDS = 1 << 20
+"""Bytes at either end of a file that its digest is taken of."""
+SYNTHETIC_DOCUMENTS = 1500
+
+
+class Source(Protocol):
+    """Documents, and what identifies them."""
+
+    def documents(self) -> Iterator[str]:
+        """The documents, from the first; raises CommuteError when they cannot be read."""
+
+    def identity(self) -> dict[str, Any]:
+        """Plain data that changes when the documents do, without a path."""
+
+
+@dataclass(frozen=True)
+class Synthetic:
+    """A generated language; see `languages`."""
+
+    language: Language
+    count: int = SYNTHETIC_DOCUMENTS
+
+    def documents(self) -> Iterator[str]:
+        """The first ``count`` documents of the language."""
+        return islice(self.language.documents(), self.count)
+
+    def identity(self) -> dict[str, Any]:
+        """The language's settings."""
+        one = self.language
+        return {
+            "kind": "synthetic",
+            "index": one.index,
+            "seed": one.seed,
+            "words": one.words,
+            "shared": one.shared,
+            "successors": one.successors,
+            "length": one.length,
+            "documents": self.count,
+        }
+
+
+@dataclass(frozen=True)
+class File:
+    """Text or JSON lines, gzip or not."""
+
+    path: Path
+
+    def documents(self) -> Iterator[str]:
+        """Documents that are not blank, in the file's order."""
+        name = self.path.name.removesuffix(".gz")
+        lines = name.endswith((".jsonl", ".json"))
+        found = False
+        for text in self._json_lines() if lines else self._texts():
+            if text.strip():
+                found = True
+                yield text
+        if not found:
+            raise CommuteError(f"{self.path} holds no document: give a file with text")
+
+    def identity(self) -> dict[str, Any]:
+        """Name, size, and a digest of the first and last MiB."""
+        try:
+            size = self.path.stat().st_size
+            with open(self.path, "rb") as file:
+                digest = hashlib.sha256(file.read(ENDS))
+                file.seek(max(0, size - ENDS))
+                digest.update(file.read())
+        except OSError as error:
+            raise CommuteError(
+                f"cannot read {self.path} ({error.strerror}): give a file that exists"
+            ) from error
+        return {"kind": "file", "name": self.path.name, "bytes": size, "sha256_of_ends": digest.hexdigest()}
+
+    def _texts(self) -> Iterator[str]:
+        separator = "\f" if self._has("\f") else None
+        held: list[str] = []
+        for line in self._lines():
+            if separator is None:
+                if line.strip():
+                    held.append(line)
+                elif held:
+                    yield "".join(held)
+                    held = []
+                continue
+            *ended, rest = line.split(separator)
+            for piece in ended:
+                yield "".join([*held, piece]).strip("\n") + "\n"
+                held = []
+            held.append(rest)
+        yield "".join(held)
+
+    def _has(self, mark: str) -> bool:
+        return any(mark in line for line in self._lines())
+
+    def _json_lines(self) -> Iterator[str]:
+        for number, line in enumerate(self._lines(), start=1):
+            if not line.strip():
+                continue
+            try:
+                text = json.loads(line)["text"]
+            except (ValueError, KeyError, TypeError) as error:
+                raise CommuteError(
+                    f'{self.path}, line {number}: expected a JSON object with a field "text" ({error!r})'
+                ) from error
+            if not isinstance(text, str):
+                raise CommuteError(f'{self.path}, line {number}: "text" is {text!r}, expected a string')
+            yield text
+
+    def _lines(self) -> Iterator[str]:
+        try:
+            with open(self.path, "rb") as raw:
+                packed = raw.read(2) == b"\x1f\x8b"
+                raw.seek(0)
+                unpacked = gzip.GzipFile(fileobj=raw) if packed else raw
+                with io.TextIOWrapper(unpacked, encoding="utf-8-sig", newline="\n") as lines:
+                    for line in lines:
+                        if "\0" in line:
+                            raise CommuteError(
+                                f"{self.path} is binary: give UTF-8 text or JSON lines, or .gz"
+                            )
+                        yield line
+        except UnicodeDecodeError as error:
+            raise CommuteError(
+                f"{self.path} is not UTF-8 (byte {error.object[error.start]:#04x}): convert it, or give text"
+            ) from error
+        except (EOFError, gzip.BadGzipFile) as error:
+            raise CommuteError(f"{self.path} is cut short or not gzip ({error}): fetch it again") from error
+        except OSError as error:
+            raise CommuteError(
+                f"cannot read {self.path} ({error.strerror}): give a file that exists"
+            ) from error
+
+
+@dataclass(frozen=True)
+class HuggingFace:
+    """The train split of a dataset, streamed: nothing is downloaded ahead of what is read."""
+
+    name: str
+    config: str | None
+
+    def documents(self) -> Iterator[str]:
+        """The field "text" of the rows; raises CommuteError without the package `datasets`."""
+        try:
+            from datasets import load_dataset  # type: ignore[import-not-found,unused-ignore]
+        except ImportError as error:
+            raise CommuteError("the package datasets is not installed: pip install datasets") from error
+        try:
+            rows = load_dataset(self.name, self.config, split="train", streaming=True)
+        except (OSError, ValueError) as error:
+            raise CommuteError(f"cannot open the dataset {self.name} ({error}): check its name") from error
+        for row in rows:
+            if not isinstance(row.get("text"), str):
+                raise CommuteError(f'dataset {self.name} has fields {sorted(row)}: expected "text"')
+            if row["text"].strip():
+                yield row["text"]
+
+    def identity(self) -> dict[str, Any]:
+        """Name and configuration."""
+        return {"kind": "huggingface", "name": self.name, "config": self.config}
+
+
+def parse(data: Sequence[str], seed: int = 0) -> dict[str, Source]:
+    """``["en=PATH", "ru=synthetic"]`` -> {name: source}, in the order given.
+
+    Raises CommuteError for a name that is repeated or not letters, digits, dot, dash and underscore, for a
+    file that does not exist or is empty.
+    """
+    found: dict[str, Source] = {}
+    generated = 0
+    for argument in data:
+        name, equals, where = argument.partition("=")
+        if not equals or not where or not re.fullmatch(r"[\w][\w.-]*", name):
+            raise CommuteError(
+                f"--data {argument!r}: give NAME=SOURCE, NAME of letters, digits, '.', '-', '_'"
+            )
+        if name in found:
+            raise CommuteError(f"--data names {name!r} twice: give each domain once")
+        if where == "synthetic":
+            found[name] = Synthetic(Language(generated, seed))
+            generated += 1
+        elif where.startswith("hf:"):
+            found[name] = _dataset(where.removeprefix("hf:"))
+        else:
+            found[name] = _file(Path(where))
+    if len(found) < 2:
+        raise CommuteError(
+            f"{len(found)} domains: an order needs at least 2, give --data NAME=SOURCE for each"
+        )
+    return found
+
+
+def _file(path: Path) -> File:
+    if not path.is_file():
+        raise CommuteError(f"{path} is not a file: give text, .jsonl, hf:NAME or synthetic")
+    if not os.path.getsize(path):
+        raise CommuteError(f"{path} is empty: give a file with text")
+    return File(path)
+
+
+def _dataset(name: str) -> HuggingFace:
+    pieces = name.split("/")
+    if not all(pieces) or len(pieces) > 3:
+        raise CommuteError(f"hf:{name}: give hf:NAME, hf:OWNER/NAME or hf:OWNER/NAME/CONFIG")
+    return HuggingFace("/".join(pieces[:2]), pieces[2] if len(pieces) == 3 else None)
