@@ -93,7 +93,8 @@ def tried(
     for candidate in sorted(METHODS, key=lambda m: (m != method, m != "finite-difference")):
         if method == "finite-difference" != candidate:
             break
-        if method not in (None, "finite-difference", candidate) and judge(trials, objective.precision):
+        known = judge(trials, directions, objective.precision)
+        if method not in (None, "finite-difference", candidate) and known:
             break
         try:
             trials[candidate] = trial(objective, batch, directions, candidate)
@@ -104,25 +105,32 @@ def tried(
     return trials, refused
 
 
-def judge(trials: Mapping[Method, Trial], precision: torch.dtype) -> Method | None:
-    """Central differences, where they found a curvature with an error far below the tolerance."""
-    found = trials.get("finite-difference")
-    trusted = found and norm(found.hu) and found.own_error <= TOLERANCE[precision] / 10
-    return "finite-difference" if trusted else None
+def judge(trials: Mapping[Method, Trial], directions: Directions, precision: torch.dtype) -> Method | None:
+    """Central differences, where they found a symmetric curvature with an error far below the tolerance."""
+    found, allowed = trials.get("finite-difference"), TOLERANCE[precision]
+    if found is None or found.own_error > allowed / 10 or norm(found.hu) == 0:
+        return None
+    return "finite-difference" if _asymmetry(found, directions, precision) <= allowed else None
+
+
+def _asymmetry(found: Trial, directions: Directions, precision: torch.dtype) -> float:
+    """|⟨u, Hv⟩ − ⟨v, Hu⟩| relative to their size."""
+    u, v, slope, _ = directions
+    least = NEGLIGIBLE[precision] * slope
+    size = norm(u) * norm(found.hv) + norm(v) * norm(found.hu) + 2 * least * norm(u) * norm(v)
+    return float((dot(u, found.hv) - dot(v, found.hu)).abs()) / size if size else 0.0
 
 
 def verdict(
     method: Method, trials: Mapping[Method, Trial], directions: Directions, precision: torch.dtype
 ) -> Verdict:
     """One method held against its own symmetry, its own error, and the judge or the nearest other method."""
-    u, v, slope, _ = directions
-    mine, chosen = trials[method], judge(trials, precision)
-    least = NEGLIGIBLE[precision] * slope
-    size = norm(u) * norm(mine.hv) + norm(v) * norm(mine.hu) + 2 * least * norm(u) * norm(v)
-    symmetry = float((dot(u, mine.hv) - dot(v, mine.hu)).abs()) / size if size else 0.0
+    mine, chosen = trials[method], judge(trials, directions, precision)
+    least = NEGLIGIBLE[precision] * directions.slope * norm(directions.u)
     others = [m for m in trials if m != method and chosen in (None, m)] if method != chosen else []
-    gaps = {other: relative_gap(mine.hu, trials[other].hu, least * norm(u)) for other in others}
+    gaps = {other: relative_gap(mine.hu, trials[other].hu, least) for other in others}
     nearest = min(gaps, key=lambda other: gaps[other], default=None)
+    symmetry = _asymmetry(mine, directions, precision)
     return Verdict(symmetry, mine.own_error, nearest, gaps[nearest] if nearest else 0.0)
 
 
