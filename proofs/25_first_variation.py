@@ -37,7 +37,7 @@ COSTATE_LAW = "p' = H_w p with p = ∇L at the end, and v_k = −g_k"
 
 # %% [markdown]
 # ## The costate, from its equation alone
-# ⟨p, u⟩ for a probe u, a leaf that nothing else grows from, as a series in trees at θ(t). With r the time left
+# ⟨p, u⟩ for a probe u, a leaf that nothing grows from, as a series in trees at θ(t). With r the time left
 # in a stage, ⟨p, u⟩ = q(r) along θ' = V_w, so that p' = c H_w p reads ∂q/∂r = V_w q − c q(H_w u), with q(0)
 # the ⟨p, u⟩ of the stage after it, or ⟨∇L, u⟩. Its Taylor series in r solves it; c is as printed.
 
@@ -71,13 +71,13 @@ def probe_is_leaf(x: Tree) -> bool:
 
 def with_probe(q: Series, field: Series) -> Series:
     """q with the probe replaced by a field, where it stands."""
-    return combine(*((a * b, {planted_in(x, y): 1}) for x, a in q.items() for y, b in field.items()))
+    return combine(*((a * b, {grown(x, y): 1}) for x, a in q.items() for y, b in field.items()))
 
 
-def planted_in(x: Tree, branch: Tree) -> Tree:
+def grown(x: Tree, branch: Tree) -> Tree:
     if x == PROBE:
         return branch
-    return tree(x.color, *(planted_in(child, branch) for child in x.children))
+    return tree(x.color, *(grown(child, branch) for child in x.children))
 
 
 # %% [markdown]
