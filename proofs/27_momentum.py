@@ -155,7 +155,7 @@ K = (1 - beta**n) / (1 - beta)
 R, OWN = H2 * g1 - H1 * g2, H1 * g1 - H2 * g2
 
 
-def after_the_tail(start: sp.Expr, printed: tuple[sp.Expr, sp.Expr]) -> Judgement:
+def after_the_tail(start: sp.Expr, printed: tuple[sp.Expr, sp.Expr], correction: str) -> Judgement:
     """Whether θ_12 − θ_21 tends to η² (a R + b (H1 g1 − H2 g2)) for the printed a and b."""
     end, forgotten = gap(start), exact(C)
     if end.theta.subs(forgotten, 0) != 0:
@@ -165,7 +165,7 @@ def after_the_tail(start: sp.Expr, printed: tuple[sp.Expr, sp.Expr]) -> Judgemen
     claimed = {(H, g): a * R.coeff(H).coeff(g) + b * OWN.coeff(H).coeff(g) for H, g in pairs}
     limit = end.z.subs(forgotten, 0)
     derived = {(H, g): limit.diff(exact(H)).diff(exact(g)).as_expr() for H, g in pairs}
-    return compare(_bilinear(claimed), {f"from m₀ = {math(start)}": _bilinear(derived)}, "n²η² R")
+    return compare(_bilinear(claimed), {f"from m₀ = {math(start)}": _bilinear(derived)}, correction)
 
 
 def _bilinear(coefficients: dict[tuple[sp.Symbol, sp.Symbol], sp.Expr]) -> dict[str, sp.Expr]:
@@ -174,7 +174,7 @@ def _bilinear(coefficients: dict[tuple[sp.Symbol, sp.Symbol], sp.Expr]) -> dict[
 
 def judge_warm(printed: tuple[sp.Expr, sp.Expr]) -> Judgement:
     """Printed: the factors of η²R and η²(H1 g1 − H2 g2), from the mixture's momentum."""
-    return after_the_tail(MIXTURE[1], printed)
+    return after_the_tail(MIXTURE[1], printed, "n²η² R")
 
 
 WARM = Claim(
@@ -191,7 +191,7 @@ WARM = Claim(
 
 def judge_cold(printed: tuple[sp.Expr, sp.Expr]) -> Judgement:
     """Printed: the same, from no momentum."""
-    return replace(after_the_tail(sp.Integer(0), printed), correction="(n² − ½βK²) R + ½βK² (H1 g1 − H2 g2)")
+    return after_the_tail(sp.Integer(0), printed, "(n² − ½βK²) R + ½βK² (H1 g1 − H2 g2)")
 
 
 COLD = Claim(
