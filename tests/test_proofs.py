@@ -61,12 +61,40 @@ REQUIRED = {
     "k-hvps",
     "discrete-steps",
     "learning-rate-first-order",
+    "order-3",
+    "both-orders-order-3",
+    "frozen-curvature",
+    "frozen-steps",
+    "frozen-target",
+    "frozen-first-error",
+    "first-variation",
+    "costate-bracket",
+    "criterion-as-limit",
+    "preconditioned-bracket",
+    "momentum-shadow",
+    "momentum-memory",
+    "momentum-after-tail",
+    "momentum-cold-start",
+    "second-moments-no-tail",
+    "second-moments-lasting",
+    "tau-adamw",
+    "tau-tail",
 }
 
 delta, eps = sp.symbols("delta epsilon", positive=True)
 n, eta, Dt = sp.symbols("n eta Dt", positive=True)
+beta, count = sp.Symbol("beta", positive=True), sp.Symbol("n", positive=True, integer=True)
+a, b, steps = sp.symbols("a b n")
+v, epsilon = sp.symbols("v epsilon", positive=True)
 gamma1, gamma2 = sp.symbols("gamma1 gamma2", positive=True)
+t, j = sp.Symbol("t", positive=True), sp.Symbol("j", nonnegative=True, integer=True)
+tau = sp.Symbol("tau", positive=True, integer=True)
 R = {tree(2, tree(1)): 1, tree(1, tree(2)): -1}
+WEIGHTED = dict(enumerate(sp.symbols("w1 w2 w3", nonnegative=True), start=1))
+
+
+def q(numerator, denominator=1):
+    return sp.Rational(numerator, denominator)
 
 
 def test_every_claim_that_was_asked_for_is_there():
@@ -111,6 +139,28 @@ def test_the_printed_formula_can_be_drawn(claim_id):
         ("discrete-steps", "holds", (n**2 * eta**2 / 2, 0), "false"),
         ("discrete-steps", "holds", (n**2 * eta**2, -n * eta**2 / 2), "corrected"),
         ("learning-rate-first-order", "holds", -(gamma1 - gamma2) * Dt, "corrected"),
+        ("order-3", "holds", (q(1, 2), q(0), q(1, 3)), "false"),
+        ("order-3", "holds", (q(1), -q(1, 2), q(1, 3)), "false"),
+        ("both-orders-order-3", "holds", -(Dt**3) / 12, "corrected"),
+        ("frozen-curvature", "holds", (t**j / sp.factorial(j), 0), "false"),
+        ("frozen-curvature", "holds", (t**j / sp.factorial(j + 1), 1), "false"),
+        ("frozen-steps", "holds", (sp.binomial(t, j) * eta**j * 2, 1), "false"),
+        ("frozen-target", "holds", (2, 2), "false"),
+        ("frozen-first-error", "holds", {tree(1, tree(1), tree(2)): q(1, 3)}, "false"),
+        ("first-variation", "holds", (1, 1), "corrected"),
+        ("first-variation", "holds", (0, -1), "false"),
+        ("costate-bracket", "holds", R, "false"),
+        ("criterion-as-limit", "holds", criterion({1: 1, 2: -1}, WEIGHTED), "corrected"),
+        ("preconditioned-bracket", "holds", (0, 1, -1), "false"),
+        ("preconditioned-bracket", "holds", (1, 1, 1), "false"),
+        ("momentum-shadow", "holds", -eta * beta / (1 - beta), "false"),
+        ("momentum-memory", "holds", beta ** (tau + 1) * (1 - beta**count) / (1 - beta), "corrected"),
+        ("momentum-after-tail", "holds", (count**2 / 2, sp.Integer(0)), "corrected"),
+        ("momentum-cold-start", "holds", (count**2, sp.Integer(0)), "false"),
+        ("second-moments-no-tail", "holds", q(1, 3), "holds"),
+        ("second-moments-lasting", "holds", epsilon * steps * (a - b) ** 3 / (8 * v ** q(3, 2)), "corrected"),
+        ("tau-adamw", "holds", ((1, "A", ""), (1, "B", ""), (-1, "B", ""), (-1, "A", "")), "false"),
+        ("tau-tail", "holds", "MM", "false"),
         ("smoothness", "holds", (2, "o", 3), "false"),
         ("smoothness", "holds", (3, "O", 3), "holds"),
     ],
