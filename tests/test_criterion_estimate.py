@@ -222,6 +222,17 @@ def test_averages_over_ragged_batches_are_weighted_by_the_returned_weights(way, 
             assert np.abs(wrong - expected).max() > 1e4 * EPS * scale
 
 
+@pytest.mark.parametrize("rows", [(2, 2), (1, 3)])
+def test_ragged_weights_are_noted_with_their_variation(rows):
+    draw = torch.Generator().manual_seed(0)
+    data = {
+        name: [regression(draw, n) for n in (counts * 6)] for name, counts in (("a", (2, 2)), ("b", rows))
+    }
+    effect = order_effect(nn.Linear(2, 1).double(), squares, data, batches=12, progress=False)
+    told = [note for note in effect.notes if "consistent, not unbiased" in note]
+    assert told == ([] if rows == (2, 2) else ["batch weights vary (b 50%): P is consistent, not unbiased"])
+
+
 def counted(K, targets):
     """The effect and the calls of the loss, from 4 replicates of a batch for each role."""
     draw = torch.Generator().manual_seed(0)

@@ -88,6 +88,7 @@ class Run:
             f"start-up probe: {probe.words}",
             *(f"{method} is out: {why}" for method, why in probe.refused.items()),
             *(["; ".join(told)] if told else []),
+            *self._ragged(),
         ]
         relative = ROUNDOFF * torch.finfo(self.objective.precision).eps
         relative += max((step.relative_error for step in steps.values()), default=0.0)
@@ -111,6 +112,14 @@ class Run:
             tuple(notes),
             relative * np.mean([e.terms for e in self.estimates], axis=0),
         )
+
+    def _ragged(self) -> list[str]:
+        """How much the weights of each domain's batches vary, where they do."""
+        spread = {
+            k: np.std(list(w.values())) / np.mean(list(w.values())) for k, w in self._work.weights.items()
+        }
+        told = ", ".join(f"{name} {part:.0%}" for name, part in spread.items() if part)
+        return [f"batch weights vary ({told}): P is consistent, not unbiased"] if told else []
 
     def amplification(self) -> float:
         """How many times larger the two terms of P are than P: the factor by which rounding grows. Median."""
