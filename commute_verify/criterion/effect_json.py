@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import MISSING, asdict, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -93,7 +93,8 @@ def _array(value: object, what: str) -> NDArray[np.float64]:
 
 def _cost(value: object) -> Cost:
     names = {f.name for f in fields(Cost)}
-    if not isinstance(value, Mapping) or set(value) != names:
+    later = {f.name for f in fields(Cost) if f.default is not MISSING}
+    if not isinstance(value, Mapping) or not names - later <= set(value) <= names:
         raise CommuteError(f"cost is {value!r}; {', '.join(sorted(names))} were expected")
     if not all(type(number) in (int, float) for number in value.values()):
         raise CommuteError(f"cost is {dict(value)}; numbers were expected")
