@@ -134,7 +134,7 @@ def largest_curvature(
     start = torch.cat([torch.randn(p.shape, generator=draw).flatten() for p in named.values()])
 
     def product(flat: Tensor) -> Tensor:
-        pieces = flat.split([p.numel() for p in named.values()])
+        pieces = flat.split([p.numel() for p in named.values()])  # type: ignore[no-untyped-call]
         pushed = {n: roots[n] * x.view_as(p) for (n, p), x in zip(named.items(), pieces, strict=True)}
         found = hvp(model, loss, batch, pushed)
         return torch.cat([(roots[name] * found[name]).flatten() for name in named])
