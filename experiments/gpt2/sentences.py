@@ -198,6 +198,8 @@ def guess(comparison: Comparison) -> str:
             f"By the {PREDICTORS[bracket]} {found.reason}: {found.verdict} (after the tail: {after.verdict})."
         )
     tilts = len([case for case in comparison.cases if case.at.kind != KINDS[2] and not case.at.tail])
+    if not tilts:
+        return " ".join([*texts, "No tilt can be compared yet."])
     lower = both_lower(comparison.results, comparison.cases, False)
     at = sorted({(each.run, each.step) for each in lower})
     runs = comparison.results.runs
