@@ -55,7 +55,7 @@ EXPERIMENTS = (
         gpt2_page.blocks,
         gpt2_page.sentence,
         gpt2_page.glance,
-        code=("experiments/gpt2",),
+        code=("experiments/gpt2", "experiments/quadratic"),
     ),
     Experiment("kernels", kernels.parts, kernels.blocks, code=("experiments/kernels.py",)),
 )

@@ -252,6 +252,7 @@ def test_prediction_stops_working_where_the_signs_are_planted_to_turn():
     cases = of_languages(with_excess(study(), excess), kind="orders", tail=False)
     found = reach(cases, "last")
     assert (found.signs, found.against, found.sizes) == (8, (30,), None)
+    assert (found.better, found.undecided) == ((2, 8), ())
 
 
 def test_a_right_size_is_a_median_within_a_factor_of_two():
@@ -266,6 +267,12 @@ def broken(change):
     results = study()
     change(results)
     return results
+
+
+def rename(results, name):
+    """The second domain under another name wherever the comparison reads it."""
+    text = json.dumps(results).replace('"ru"', json.dumps(name))
+    results.update(json.loads(text))
 
 
 BAD = {
@@ -291,6 +298,8 @@ BAD = {
         lambda r: (r["domains"].append("fr"), r["data"].update(fr={"bytes_per_token": 1.0})),
         "two domains",
     ),
+    "a domain called mean": (lambda r: rename(r, "mean"), "a domain is called 'mean'"),
+    "a name that no formula can hold": (lambda r: rename(r, "r$u"), r"a domain is called 'r\$u'"),
     "a piece missing": (lambda r: r["runs"][0]["checkpoints"][0].pop("lr"), "KeyError"),
     "a loss that is no number": (
         lambda r: r["runs"][0]["branches"][1]["loss"].update(en=float("nan")),
@@ -320,6 +329,27 @@ def test_the_comparison_survives_a_study_that_is_not_finished():
     run["checkpoints"].pop()
     steps = {case.at.step for case in select(compare(results).cases, run=0)}
     assert steps == {60, 120}
+
+
+def test_curvature_without_an_error_of_its_own_is_read_as_such():
+    results = study()
+    assert read(results).runs[0].checkpoints[0].curvature_error == {}
+    results["runs"][0]["checkpoints"][0]["curvature_error"] = {"plain": 0.1, "adam": 0.2}
+    assert read(results).runs[0].checkpoints[0].curvature_error == {"plain": 0.1, "adam": 0.2}
+
+
+def test_branches_that_are_compared_with_nothing_are_counted():
+    results = study()
+    first, second = results["runs"]
+    assert [run.left_out for run in read(results).runs] == [0, 0]
+    first["branches"] = [
+        b for b in first["branches"] if (b["step"], b["window"], b["order"]) != (20, 8, "base")
+    ]
+    at = [b for b in second["branches"] if b["step"] == 60 and b["window"] == 30 and b["seed"] == 0]
+    second["branches"].remove(next(b for b in at if b["order"] == "21"))
+    second["checkpoints"] = [point for point in second["checkpoints"] if point["step"] != 200]
+    gone = sum(b["step"] == 200 for b in second["branches"])
+    assert [run.left_out for run in read(results).runs] == [2, 1 + gone]
 
 
 def test_reading_is_pure():

@@ -7,13 +7,13 @@ import pytest
 
 from commute_verify.data import published
 from commute_verify.report import Document, Figure, Paragraph, Table, to_html, to_markdown
-from experiments.gpt2 import page, reanalysis, tables
+from experiments.gpt2 import page, reanalysis, sentences, tables
 from experiments.gpt2.comparison import compare, published_tables
 from experiments.gpt2.comparison.__main__ import main
 from experiments.gpt2.comparison.published_tables import entries, implied_factors, reanalyse
 from experiments.gpt2.comparison.words import with_error
 from tests.gpt2_results import study, with_excess
-from tests.test_gpt2_comparison_verdicts import last_is_better
+from tests.test_gpt2_comparison_verdicts import last_is_better, with_P
 
 
 def figure_in(cell):
@@ -82,7 +82,13 @@ def test_the_published_signs_are_counted_as_by_hand():
     assert both.signs["12"].count == sum(p * el21 > 0 for p, el21, _ in flat) == 15
     assert both.signs["21"].count == sum(p * el12 < 0 for p, _, el12 in flat) == 15
     assert (both.last_wins.count, both.last_wins.total) == (16, 16)
-    assert both.positive_sums.count == sum(el12 + el21 > 0 for _, el21, el12 in flat)
+    positive = sum(el12 + el21 > 0 for _, el21, el12 in flat)
+    assert both.positive_sums.count == positive
+    sizes = sorted(abs(el12 + el21) / abs(el12 - el21) for _, el21, el12 in flat)
+    middle = (sizes[7] + sizes[8]) / 2
+    told = reanalysis.sentence(both)
+    assert f"above zero in {positive}/16" in told.replace("\u00a0", " ")
+    assert f"median of {middle:.0%}" in told
 
 
 def test_the_implied_factor_is_delta_times_the_square_of_flow_time():
@@ -92,11 +98,41 @@ def test_the_implied_factor_is_delta_times_the_square_of_flow_time():
     assert first.gamma == pytest.approx(0.15 * 4000**2, rel=1e-12)  # roundoff
 
 
-def test_table_4_has_all_printed_checkpoints_and_ours_with_marks():
-    table = tables.criterion(compare(study()), balanced=True)
-    assert [row[0] for row in table.rows] == [str(t) for t in published()["table4"]["t"]]
-    assert [row[3] for row in table.rows[:4]] == ["20", "60", "120", "200"]
-    assert all("±" in cell for row in table.rows[:4] for cell in row[4:])
+def test_table_4_has_all_printed_checkpoints_and_ours_with_marks_and_no_empty_cell():
+    printed, measured = tables.criterion(compare(study()))
+    assert [row[0] for row in printed.rows] == [str(t) for t in published()["table4"]["t"]]
+    assert [row[:2] for row in measured.rows] == [
+        (weights, step) for weights in ("(0.5, 0.5)", "(0.9, 0.1)") for step in ("20", "60", "120", "200")
+    ]
+    assert all("±" in cell for row in measured.rows for cell in row[2:])
+    assert all(cell for table in (printed, measured) for row in table.rows for cell in row)
+
+
+def test_both_headings_of_the_papers_P_are_explained_and_its_figures_are_the_same():
+    rows, four = published()["table2"]["rows"], published()["table4"]
+    at = four["t"].index(rows[0][0])
+    assert rows[0][7:9] == [four["a_1"][at], four["a_2"][at]]
+    comparison = compare(study())
+    for table in (tables.commutation(comparison, balanced=True), tables.criterion(comparison)[0]):
+        assert "heads the same figures" in table.note
+        assert "$P_{2,1;i}$" in table.note
+        assert "$P_{12;i}$" in table.note
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "text"),
+    [
+        (2412.3, 242.02, "+2412 ± 242"),
+        (-0.002612, 0.000234, "−0.00261 ± 0.00023"),
+        (0.0009, 0.0012, "+0.0009 ± 0.0012°"),
+        (7.7e-5, 1.2e-4, "+0.00008 ± 0.00012°"),
+        (1.5e6, 1.5e5, "+1.5e+06 ± 1.5e+05"),
+        (3e-7, 2e-9, "+3.0e−07 ± 2.0e−09"),
+        (0.5, 0.0, "+0.5000 ± 0"),
+    ],
+)
+def test_a_figure_has_the_decimals_of_its_error(value, error, text):
+    assert with_error(value, error).replace("\u00a0", " ") == text
 
 
 def test_figures_that_are_not_resolved_or_have_no_error_are_marked():
@@ -180,7 +216,85 @@ def half_way(results):
     return results
 
 
-@pytest.mark.parametrize("less", [without_tails, one_seed, one_run, no_branches, half_way])
+def without_base(results):
+    """As where branches were farmed out and one has not come back."""
+    branches = results["runs"][0]["branches"]
+    branches.remove(next(each for each in branches if each["order"] == "base"))
+    return results
+
+
+def test_branches_without_a_base_are_told():
+    assert "are left out" not in sentences.about(compare(study()))
+    assert "2 branches that lack their base" in sentences.about(compare(without_base(study())))
+
+
+def test_what_a_standard_error_covers_is_told():
+    for text in ("one run", "initialisation", "validation windows", "one spread"):
+        assert text in sentences.about(compare(study()))
+    assert "cases are not independent" in sentences.headline(compare(study()))
+    assert "too narrow" in sentences.headline(compare(study()))
+    assert "too narrow" in sentences.RULE
+    tilt = tables.commutation(compare(study()), balanced=True).note
+    assert "3 seeds, each with the standard error of its own seeds" in tilt
+    assert "1 seed, without an error" in tables.commutation(compare(one_seed(study())), balanced=True).note
+
+
+def test_signs_that_are_not_told_from_chance_are_called_so_with_their_number():
+    text = sentences.breakdown(compare(with_excess(study(), tossed)), tail=False)
+    assert "not told from chance at Δt = 2 (n = 16), 8 (n = 16) and 30 (n = 48)" in text
+    assert "at no Δt" not in text
+    sure = sentences.breakdown(compare(with_excess(study(), last_is_better)), tail=False)
+    assert "“last wins” has signs better than chance at Δt = 2 (n = 16), 8 (n = 16) and 30 (n = 48)" in sure
+
+
+def tossed(branch, name):
+    """As often with the rules as against them, at every Δt."""
+    return last_is_better(branch, name) * (1 if branch["step"] in (20, 120) else -1)
+
+
+def test_the_length_of_the_windows_is_told_in_units_of_the_curvature():
+    results = study()
+    for run in results["runs"]:
+        for point in run["checkpoints"]:
+            point["curvature"] = {"plain": 20.0, "adam": 3000.0}
+    table = tables.lengths(compare(results))
+    assert [row[0] for row in table.rows] == ["1", "2", "8", "30"]
+    assert table.rows[0][1:] == ("0.2", "30")
+    assert table.rows[3][1:] == ("6", "900")
+    text = sentences.curvature(compare(results))
+    assert "a single step" in text
+    assert "no Δt of the study lies in the local regime of the Adam bracket" in text
+    assert "a bound" not in text
+    results["runs"][0]["checkpoints"][0]["curvature_error"] = {"plain": 0.1, "adam": 30.0}
+    assert "within 1%" in sentences.curvature(compare(results))
+
+
+def test_a_prediction_beyond_the_loss_itself_is_called_out():
+    results = study()
+    for run in results["runs"]:
+        for point in run["checkpoints"]:
+            P = point["effects"]["adam"]["P_replicates"]
+            point["effects"]["adam"]["P_replicates"] = [
+                [[[1e6 * x for x in r] for r in t] for t in k] for k in P
+            ]
+    assert "exceeds the loss itself" in tables.commutation(compare(results), balanced=True).note
+    assert "exceeds the loss itself" not in tables.commutation(compare(study()), balanced=True).note
+
+
+def test_no_sentence_counts_what_is_not_there():
+    for results in (study(), no_branches(study()), one_seed(study()), with_P(study(), 1.0, -1.0)):
+        markdown, _ = rendered({"cpu": results})
+        for text in ("0 of 0", "1 seeds", "so in – of", "t = none", "pays no gain", "resolved ones –"):
+            assert text not in markdown
+
+
+def test_the_help_of_the_command_reads_as_a_sentence(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert '"' not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("less", [without_base, without_tails, one_seed, one_run, no_branches, half_way])
 def test_results_that_lack_something_still_make_a_page(less):
     markdown, _ = rendered({"cpu": less(study())})
     assert "not testable here" in markdown

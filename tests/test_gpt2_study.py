@@ -15,12 +15,12 @@ import torch
 from commute_verify import OrderEffect
 from commute_verify.errors import CommuteError
 from commute_verify.schedules import WeightSchedule
+from experiments.__main__ import EXPERIMENTS
 from experiments.experiment import plain
 from experiments.gpt2 import __main__ as command
-from experiments.gpt2 import checkpoint, measure, parts, perform, presets
+from experiments.gpt2 import checkpoint, measure, parts, perform, presets, train
 from experiments.gpt2.collect import collected
 from experiments.gpt2.interventions import Branch
-from experiments.gpt2.plan import Plan
 from experiments.gpt2.presets import SMOKE, Base, Criterion
 from experiments.gpt2.settings import Architecture
 from experiments.gpt2.shards import Shards
@@ -93,6 +93,16 @@ def test_the_results_hold_no_time_and_no_path(study, results):
     assert {(cost["seconds"], cost["peak_bytes"]) for cost in costs} == {(0.0, 0)}
 
 
+def test_the_results_hold_what_the_criterion_cost_and_the_error_of_the_curvature(results):
+    for point in (point for run in results["runs"] for point in run["checkpoints"]):
+        for name in ("plain", "adam"):
+            cost = point["cost"][name]
+            assert set(cost) == {"gradient_passes", "hvp_passes", "evaluations"}
+            assert cost["evaluations"] >= cost["gradient_passes"] > 0
+            assert point["curvature"][name] > 0
+            assert 0 <= point["curvature_error"][name] < np.inf
+
+
 def test_an_effect_reads_back_with_each_target_in_its_place(study, results):
     kept = checkpoint.load(checkpoint.folder_of(study.run({"zwei": 0.5, "eins": 0.5}), 6))
     shards = Shards.open(study.shards)
@@ -108,10 +118,16 @@ def test_an_effect_reads_back_with_each_target_in_its_place(study, results):
             assert abs(found - expected) <= 1e-6 * abs(held.P_replicates).max()  # rounded to 8 digits
 
 
-def test_targets_in_another_order_than_their_names_would_be_mixed_up():
-    order = list(measure.targets(("zwei", "eins")))
-    assert order == sorted(order)
-    assert order != ["zwei", "eins", "mix"]  # the order in which sorted JSON would mix them up
+def test_the_targets_of_an_effect_come_back_from_sorted_json_in_their_order(results):
+    for run in results["runs"]:
+        for effect in (effect for point in run["checkpoints"] for effect in point["effects"].values()):
+            held = OrderEffect.from_json(json.dumps(effect))
+            assert held.mixing == measure.targets(("zwei", "eins"))
+            slopes = dict(zip(held.targets, held.slope_replicates.mean(axis=0), strict=True))
+            mixed = (slopes["zwei"] + slopes["eins"]) / 2
+            size = np.abs(held.slope_replicates).max()
+            assert np.abs(slopes["mix"] - mixed).max() <= 1e-6 * size  # rounded to 8 digits
+            assert np.abs(slopes["mix"] - slopes["zwei"]).max() > 1e-3 * size  # an exchange would be seen
 
 
 def test_every_branch_has_the_tokens_and_the_flow_time_of_its_base(results):
@@ -136,27 +152,35 @@ def test_orders_seeds_and_tilts_end_at_losses_of_their_own(results):
 # --- the data of a branch -----------------------------------------------------------------------------------
 
 
-def consumed(study: Study, branch: Branch, cursor: dict[str, int]) -> dict[str, torch.Tensor]:
-    """Each domain's windows in the order in which a branch trains on them."""
-    plan = Plan(TINY.training, Shards.open(study.shards), branch.whole(), branch.start, "exact")
-    seen: dict[str, list[torch.Tensor]] = {name: [] for name in study.domains}
-    for step in range(plan.first, plan.last):
-        rows = plan.rows(step, cursor)
+@pytest.fixture
+def consumed(study, monkeypatch):
+    """What a branch in fact trains on: each domain's windows, in the order in which gradients see them."""
+    seen: dict[str, list[torch.Tensor]] = {}
+    accumulate = train._accumulate
+
+    def watched(loss, network, rows, *rest):
         for k, name in enumerate(study.domains):
-            seen[name] += [rows.windows[rows.domains == k]]
-            cursor = {**cursor, name: cursor[name] + len(seen[name][-1])}
-    return {name: torch.cat(pieces) for name, pieces in seen.items()}
+            seen.setdefault(name, []).append(rows.windows[rows.domains == k].clone())
+        return accumulate(loss, network, rows, *rest)
+
+    def of(branch: Branch) -> dict[str, torch.Tensor]:
+        seen.clear()
+        perform.intervene(study, Shards.open(study.shards), branch)
+        return {name: torch.cat(pieces) for name, pieces in seen.items()}
+
+    monkeypatch.setattr(train, "_accumulate", watched)
+    return of
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_all_orders_train_on_the_same_windows_of_each_domain_in_the_same_order(study, seed):
+def test_all_orders_train_on_the_same_windows_of_each_domain_in_the_same_order(study, consumed, seed):
     weights = {"zwei": 0.5, "eins": 0.5}
-    at = checkpoint.load(checkpoint.folder_of(study.run(weights), 6)).state.cursor
-    trained = [Branch(6, weights, d, 5, o, seed, 3) for o, d in (("base", 0.0), ("12", 0.4), ("21", 0.4))]
-    windows = [consumed(study, branch, branch.moved(at, 20)) for branch in trained]
+    orders = [Branch(6, weights, d, 5, o, seed, 3) for o, d in (("base", 0.0), ("12", 0.4), ("21", 0.4))]
+    windows = [consumed(branch) for branch in orders]
+    assert {name: len(found) for name, found in windows[0].items()} == dict.fromkeys(weights, 10 * 13)
     for one, other in pairwise(windows):
         assert all(torch.equal(one[name], other[name]) for name in study.domains)
-    later = consumed(study, trained[0], replace(trained[0], seed=seed + 1).moved(at, 20))
+    later = consumed(replace(orders[0], seed=seed + 1))
     assert not any(torch.equal(windows[0][name], later[name]) for name in study.domains)  # it would be seen
 
 
@@ -263,9 +287,14 @@ def test_the_command_writes_results_and_provenance_and_can_publish(tiny, study, 
     published = tmp_path / "smoke.json"
     assert command.main(given(study, "--publish", str(published))) == 0
     assert json.loads((study.out / "results.json").read_bytes()) == results
-    assert {"argv", "commit", "packages", "device"} <= set(
-        json.loads((study.out / "provenance.json").read_bytes())
-    )
+    provenance = json.loads((study.out / "provenance.json").read_bytes())
+    assert {"argv", "commit", "packages", "device"} <= set(provenance)
+    assert set(provenance["criterion"]) == {
+        f"{run}_t{step}" for run in ("0.5-0.5", "0.9-0.1") for step in (6, 10)
+    }
+    for cost in (c for found in provenance["criterion"].values() for c in found.values()):
+        assert cost["seconds"] > 0
+        assert cost["peak_bytes"] > 0
     entry = load_committed(published)
     assert entry["result"] == results
     assert entry["command"] == "python -m experiments.gpt2 --preset smoke --data zwei=… --data eins=… --out …"
@@ -290,13 +319,14 @@ BAD = {
     "domains in another order": (TINY, DATA[::-1], "domains"),
     "three domains": (TINY, (*DATA, "drei=synthetic"), "3 domains"),
     "a domain called mix": (TINY, ("mix=synthetic", "eins=synthetic"), "'mix'"),
+    "a domain called mean": (TINY, ("eins=synthetic", "mean=synthetic"), "'mean'"),
 }
 
 
 @pytest.mark.parametrize("name", BAD)
 def test_a_study_that_does_not_fit_the_folder_is_refused_in_one_line(name, study, tmp_path):
     preset, data, words = BAD[name]
-    out = tmp_path if name == "a domain called mix" else study.out
+    out = tmp_path if name.startswith("a domain called") else study.out
     with pytest.raises(CommuteError, match=words) as caught:
         perform.run(Study(preset, data, out), workers=1)
     assert "\n" not in str(caught.value)
@@ -374,3 +404,15 @@ def test_ctrl_c_ends_in_one_line_and_the_same_command_goes_on_to_the_same_result
     done = subprocess.run(start, cwd=ROOT, capture_output=True, text=True, check=True)
     assert int(done.stderr.split()[0]) < 34
     assert json.loads((out.out / "results.json").read_bytes()) == results
+
+
+def test_the_report_computes_the_study_again_when_any_code_that_it_runs_changes():
+    program = "import sys, experiments.gpt2.collect, experiments.gpt2.perform; print(*sys.modules)"
+    run = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    used = {"/".join(name.split(".")[:2]) for name in run.stdout.split() if name.startswith("experiments.")}
+    folders = {name for name in used if (ROOT / name).is_dir()}
+    (code,) = (each.code for each in EXPERIMENTS if each.name == "gpt2")
+    assert "experiments/quadratic" in folders
+    assert folders <= set(code)

@@ -12,14 +12,14 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from commute_verify.errors import CommuteError
 from experiments.gpt2 import perform
-from experiments.gpt2.collect import collected, publication
+from experiments.gpt2.collect import collected, publication, times
+from experiments.gpt2.options import add_options, chosen, told
 from experiments.gpt2.parts import SYNTHETIC
-from experiments.gpt2.presets import PRESETS, preset
+from experiments.gpt2.presets import PRESETS
 from experiments.gpt2.study import Study
 from experiments.provenance import circumstances
 from experiments.results import dump
@@ -28,7 +28,7 @@ from experiments.storage import write
 
 def main(argv: Sequence[str]) -> int:
     """Run the command; return 0, 2 after bad input, or 130 after Ctrl-C."""
-    options = _parser().parse_args(argv)
+    options = parser().parse_args(argv)
     signal.signal(signal.SIGTERM, _stop)
     try:
         _run(options, argv)
@@ -41,16 +41,17 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m experiments.gpt2", description=__doc__)
-    parser.add_argument("--preset", choices=PRESETS, default="smoke", help="the size of the study")
-    parser.add_argument(
+def parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    found = argparse.ArgumentParser(prog="python -m experiments.gpt2", description=__doc__)
+    found.add_argument("--preset", choices=PRESETS, default="smoke", help="the size of the study")
+    found.add_argument(
         "--data",
         action="append",
         metavar="NAME=SOURCE",
         help="a domain: text, .gz, .jsonl, hf:DATASET or synthetic; repeat it, the first two are 1 and 2",
     )
-    add = parser.add_argument
+    add = found.add_argument
     add("--out", type=Path, required=True, help="folder of the study")
     add("--jobs", type=int, default=None, help="processes side by side (2; 1 on a GPU)")
     add("--threads", type=int, default=1, help="threads of each process")
@@ -58,14 +59,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--collect", action="store_true", help="write results.json from what is there, and stop")
     add("--publish", type=Path, metavar="FILE", help="write the results as a committed part too")
     add("--device", choices=("auto", "cpu", "cuda"), help="another device than the preset's")
-    return parser
+    add_options(found)
+    return found
 
 
 def _run(options: argparse.Namespace, argv: Sequence[str]) -> None:
-    chosen = preset(options.preset)
-    if options.device:
-        chosen = replace(chosen, training=replace(chosen.training, device=options.device))
-    study = Study(chosen, tuple(options.data or SYNTHETIC), options.out)
+    study = Study(chosen(options), tuple(options.data or SYNTHETIC), options.out)
+    study.preset.branches(study.domains)
     if not options.collect:
         start = time.monotonic()
         perform.run(study, options.jobs, options.threads, options.only)
@@ -73,22 +73,17 @@ def _run(options: argparse.Namespace, argv: Sequence[str]) -> None:
             return
         record = {
             "argv": ["python", "-m", "experiments.gpt2", *argv],
-            "preset": chosen.name,
+            "preset": study.preset.name,
             "seconds_of_this_start": round(time.monotonic() - start, 1),
+            "criterion": times(study),
             **circumstances(),
         }
         write(options.out / "provenance.json", (json.dumps(record, sort_keys=True, indent=1) + "\n").encode())
     results = collected(study)
     write(options.out / "results.json", dump(results))
     if options.publish:
-        write(options.publish, dump(publication(results, _told(options))))
+        write(options.publish, dump(publication(results, told(options))))
     print(f"{options.out / 'results.json'} is written")
-
-
-def _told(options: argparse.Namespace) -> list[str]:
-    """The command without what belongs to this machine alone."""
-    data = [f"--data {entry.partition('=')[0]}=…" for entry in options.data or ()]
-    return [f"--preset {options.preset}", *data, "--out …"]
 
 
 def _stop(number: int, frame: object) -> None:

@@ -13,7 +13,8 @@ from experiments.gpt2.comparison.results import BRACKETS, MEAN
 from experiments.gpt2.comparison.words import (
     NBSP,
     number,
-    share_text,
+    rough,
+    share_cell,
     weights_text,
 )
 
@@ -40,7 +41,7 @@ def predictors(comparison: Comparison) -> Table:
             row = [WHEN[tail], name]
             for targets in (comparison.results.domains, (MEAN,)):
                 found = agreement(select(comparison.cases, kind="orders", tail=tail, targets=targets), by)
-                row += [share_text(found.all), share_text(found.resolved), number(found.rank)]
+                row += [share_cell(found.all), share_cell(found.resolved), number(found.rank)]
             rows.append(tuple(row))
     return Table(
         ("", "predictor", "all", "resolved", "rank", "all", "resolved", "rank"),
@@ -84,14 +85,14 @@ def by_window(comparison: Comparison) -> Table:
 
 
 def _cells(found: Agreement) -> tuple[str, str, str, str]:
-    return share_text(found.all), share_text(found.resolved), number(found.rank), ratio_text(found)
+    return share_cell(found.all), share_cell(found.resolved), number(found.rank), ratio_text(found)
 
 
 def ratio_text(found: Agreement) -> str:
     """Median and 10–90% range of observed over predicted."""
     if found.ratio is None:
         return "–"
-    low, middle, high = (f"{value:.2g}".replace("-", "−") for value in found.ratio)
+    low, middle, high = map(rough, found.ratio)
     return f"{middle} [{low}, {high}]".replace(" ", NBSP)
 
 

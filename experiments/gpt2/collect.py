@@ -63,6 +63,22 @@ def _timeless(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
     return {**checkpoint, "effects": effects}
 
 
+def times(study: Study) -> dict[str, dict[str, dict[str, float]]]:
+    """Seconds and peak memory of the criterion at every checkpoint that is there, for the provenance."""
+    return {
+        path.stem: {
+            name: {key: effect["cost"][key] for key in ("seconds", "peak_bytes")}
+            for name, effect in load(path)["effects"].items()
+        }
+        for path in (
+            study.effect(base.of(study.domains), step)
+            for base in study.preset.bases
+            for step in study.preset.checkpoints
+        )
+        if path.exists()
+    }
+
+
 def publication(results: Mapping[str, Any], argv: Sequence[str]) -> dict[str, Any]:
     """The results as a committed part of the report, see `experiments.results.load_committed`."""
     command = " ".join(["python -m experiments.gpt2", *argv])

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from commute_verify.criterion import AdamPreconditioner, OrderEffect, hvp, order_effect
+from commute_verify.criterion.lanczos import Ritz, lanczos
 from commute_verify.criterion.objective import LossFunction
 from commute_verify.errors import CommuteError
 from experiments.gpt2.model import loss_fn
@@ -86,14 +87,15 @@ def measured(
     plain, adam = effect(None), effect(D)
     mixed = torch.cat([batches[0][: max(1, len(batches[0]) // 2)] for batches in placed.values()])
     model.set_attn_implementation("eager")  # fused attention has no second derivative
-    scales = D.on(model)
+    curvature = {
+        "plain": largest_curvature(model, mixed, None, power_steps),
+        "adam": largest_curvature(model, mixed, D.on(model), power_steps),
+    }
     return {
         "effects": {"plain": json.loads(plain.to_json()), "adam": json.loads(adam.to_json())},
         "gradients": gradients(plain),
-        "curvature": {
-            "plain": largest_curvature(model, mixed, None, power_steps),
-            "adam": largest_curvature(model, mixed, scales, power_steps),
-        },
+        "curvature": {name: found.value for name, found in curvature.items()},
+        "curvature_error": {name: found.error for name, found in curvature.items()},
         "cost": {name: cost(one) for name, one in (("plain", plain), ("adam", adam))},
     }
 
@@ -112,11 +114,7 @@ def gradients(effect: OrderEffect) -> dict[str, Any]:
     norms = {name: math.sqrt(s) if s > 0 else None for name, s in zip(names, squares, strict=True)}
     first, second = (norms[name] for name in names[:2])
     cosine = float(gram[0, 1]) / (first * second) if first and second else None
-    return {"cosine": cosine, "norms": norms, "difference": _root(squares[0] + squares[1] - 2 * gram[0, 1])}
-
-
-def _root(square: float) -> float | None:
-    return math.sqrt(square) if square > 0 else None
+    return {"cosine": cosine, "norms": norms}
 
 
 def largest_curvature(
@@ -125,22 +123,32 @@ def largest_curvature(
     scales: Mapping[str, Tensor] | None,
     steps: int,
     loss: LossFunction = loss_fn,
-) -> float:
-    """The largest |eigenvalue| of H, or of √D H √D, on one batch, by power iteration from a fixed start."""
+) -> Ritz:
+    """λ_max of H, or of √D H √D, on one batch, after at most ``steps`` products from a fixed start.
+
+    An eigenvalue lies within ``error`` of ``value``, and λ_max is not below it; ``steps`` vectors are kept.
+    """
+    named = dict(model.named_parameters())
+    roots = {name: 1.0 if scales is None else scales[name].sqrt() for name in named}
     draw = torch.Generator().manual_seed(SEED)
-    roots = {name: 1.0 if scales is None else scales[name].sqrt() for name, _ in model.named_parameters()}
-    v = {name: torch.randn(p.shape, generator=draw).to(p.device) for name, p in model.named_parameters()}
-    size = 0.0
-    for _ in range(steps):
-        length = math.sqrt(math.fsum(float(x.double().square().sum()) for x in v.values()))
-        pushed = {name: roots[name] * x / length for name, x in v.items()}
+    start = torch.cat([torch.randn(p.shape, generator=draw).flatten() for p in named.values()])
+
+    def product(flat: Tensor) -> Tensor:
+        pieces = flat.split([p.numel() for p in named.values()])  # type: ignore[no-untyped-call]
+        pushed = {n: roots[n] * x.view_as(p) for (n, p), x in zip(named.items(), pieces, strict=True)}
         found = hvp(model, loss, batch, pushed)
-        v = {name: roots[name] * x for name, x in found.items()}
-        size = math.sqrt(math.fsum(float(x.double().square().sum()) for x in v.values()))
-    return size
+        return torch.cat([(roots[name] * found[name]).flatten() for name in named])
+
+    krylov = lanczos(product, start.to(next(iter(named.values())).device), steps)
+    values, vectors = torch.linalg.eigh(krylov.matrix())
+    return Ritz(float(values[-1]), krylov.residual * abs(float(vectors[-1, -1])), len(values))
 
 
 def cost(effect: OrderEffect) -> dict[str, Any]:
-    """Passes over one batch that the estimate took; no times, which differ from run to run."""
+    """Passes over one batch, and all calls of the loss; no times, which differ from run to run."""
     held = effect.cost
-    return {"gradient_passes": held.gradient_passes, "hvp_passes": held.hvp_passes}
+    return {
+        "gradient_passes": held.gradient_passes,
+        "hvp_passes": held.hvp_passes,
+        "evaluations": held.evaluations,
+    }

@@ -85,7 +85,7 @@ def _paper(comparison: Comparison, name: str) -> list[Block]:
         for balanced in (True, False)
         for tail in ((False, True) if after else (False,))
     ]
-    found += [tables.criterion(comparison, balanced) for balanced in (True, False)]
+    found += tables.criterion(comparison)
     shown: list[Block] = [Heading("Tables 2, 3 and 4, figures 3 and 4", 4)]
     shown += [table for table in found if table is not None]
     return [*shown, *_fronts(comparison, name)]
@@ -151,8 +151,10 @@ def _agreement(comparison: Comparison, name: str) -> list[Block]:
                 ).strip()
             ),
         ]
+    lengths = tables.lengths(comparison)
     return [
         *shown,
+        *([lengths] if lengths else []),
         agreement_tables.by_window(comparison),
         agreement_tables.orders(comparison),
         agreement_tables.asymmetry(comparison),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -15,7 +16,8 @@ from experiments.gpt2.settings import Training
 class Base:
     """Base weights of a run, in the order of the domains, and the tilts δ of its branches.
 
-    ``middle`` is the δ at which shorter windows and further seeds are tried.
+    A tilt is between the first two domains; any others keep their weights. ``middle`` is the δ at which
+    shorter windows and further seeds are tried.
     """
 
     weights: tuple[float, ...]
@@ -23,7 +25,24 @@ class Base:
     middle: float
 
     def __post_init__(self) -> None:
-        """The middle is one of the tilts."""
+        """Hold weights and tilts to the simplex, and the middle to one of the tilts."""
+        if len(self.weights) < 2 or min(self.weights) <= 0 or not math.isclose(sum(self.weights), 1.0):
+            raise CommuteError(
+                f"base weights {self.weights} sum to {sum(self.weights):g}: give two or more above 0 that "
+                "sum to 1"
+            )
+        room = min(self.weights[:2])
+        for delta in self.deltas:
+            if not 0 < delta <= room:
+                raise CommuteError(
+                    f"a tilt of {delta:g} "
+                    + (
+                        f"leaves the simplex at the base weights {self.weights}"
+                        if delta > 0
+                        else "moves nothing"
+                    )
+                    + f": give one above 0 and at most {room:g}"
+                )
         if self.middle not in self.deltas:
             raise CommuteError(f"middle {self.middle} is none of the deltas {self.deltas}: choose among them")
 
@@ -36,10 +55,23 @@ class Base:
             )
         return dict(zip(domains, self.weights, strict=True))
 
+    def scaled(self, weights: tuple[float, ...]) -> Base:
+        """The same tilts at other weights, as shares of the smaller of the first two.
+
+        >>> Base((0.5, 0.5), (0.15, 0.3), 0.3).scaled((0.8, 0.2))
+        Base(weights=(0.8, 0.2), deltas=(0.06, 0.12), middle=0.12)
+        """
+        factor = min(weights[:2]) / min(self.weights[:2])
+        deltas = tuple(round(delta * factor, 12) for delta in self.deltas)
+        return Base(weights, deltas, deltas[self.deltas.index(self.middle)])
+
 
 @dataclass(frozen=True)
 class Criterion:
-    """How the criterion is estimated at a checkpoint: batches of each domain, and sequences in a batch."""
+    """How the criterion is estimated at a checkpoint: batches of each domain, and sequences in a batch.
+
+    ``power_steps`` is the number of products with a Hessian for its largest eigenvalue.
+    """
 
     batches: int
     sequences: int
@@ -77,6 +109,9 @@ class Preset:
             raise CommuteError(
                 "a study without base weights, checkpoints or seeds: give at least one of each"
             )
+        for name, least in (("window", 1), ("tail", 0)):
+            if getattr(self, name) < least:
+                raise CommuteError(f"a study with {name} {getattr(self, name)}: give at least {least}")
         if self.training.paradigm != "sampling":
             raise CommuteError(
                 f"paradigm {self.training.paradigm!r}: branches are of equal tokens, give 'sampling'"
@@ -91,7 +126,7 @@ class Preset:
         if self.training.steps < self.checkpoints[-1] + 2 * self.window:
             raise CommuteError(
                 f"a run of {self.training.steps} steps ends before the last branch does: give at least "
-                f"{self.checkpoints[-1] + 2 * self.window}"
+                f"{self.checkpoints[-1] + 2 * self.window} (--steps), or earlier checkpoints"
             )
         if any(not 1 <= window < self.window for window in self.short_windows):
             raise CommuteError(f"short windows {self.short_windows}: each is shorter than {self.window}")
@@ -224,8 +259,3 @@ def preset(name: str) -> Preset:
     if name not in PRESETS:
         raise CommuteError(f"no preset {name!r}: the presets are {', '.join(PRESETS)}")
     return PRESETS[name]
-
-
-def on_device(study: Preset, device: str) -> Preset:
-    """The same study on another device."""
-    return replace(study, training=replace(study.training, device=device))

@@ -42,7 +42,9 @@ def sentence(both: Reanalysis) -> str:
         f"The printed P has {share_text(signs)} of the signs of both tables; the rule “the language raised "
         f"last wins”, which computes nothing, has {share_text(last)}: {verdict}. Size is what P alone could "
         f"show: the rank correlation of absolute values is {number(both.size_rank)}, and the factor from P "
-        f"to EL, one number for one Δt and Δw, ranges {listed(ranges)}."
+        f"to EL, one number for one Δt and Δw, ranges {listed(ranges)}. $EL^{{12}} + EL^{{21}}$, zero at "
+        f"second order, is above zero in {share_text(both.positive_sums)} of the entries, and its size has a "
+        f"median of {both.relative_sum:.0%} of $|EL^{{12}} - EL^{{21}}|$."
     )
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from commute_verify.errors import CommuteError
+from experiments.gpt2 import names
 from experiments.gpt2.interventions import Branch, run_name
 from experiments.gpt2.presets import Preset
 from experiments.storage import write
@@ -34,6 +35,10 @@ class Study:
     preset: Preset
     data: tuple[str, ...]
     out: Path
+
+    def __post_init__(self) -> None:
+        """Hold the domains to names that files and reports can bear."""
+        names.check(self.domains)
 
     @property
     def domains(self) -> tuple[str, ...]:

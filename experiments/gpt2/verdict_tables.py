@@ -9,7 +9,15 @@ from experiments.gpt2.comparison.guess import Candidate
 from experiments.gpt2.comparison.predictions import PREDICTORS
 from experiments.gpt2.comparison.results import BRACKETS
 from experiments.gpt2.comparison.series import Move, all_helped, windows
-from experiments.gpt2.comparison.words import NBSP, NOT_RESOLVED, share_text, weights_text, with_error
+from experiments.gpt2.comparison.words import (
+    NBSP,
+    NOT_RESOLVED,
+    listed,
+    share_cell,
+    weights_text,
+    with_error,
+)
+from experiments.gpt2.tables import unit
 
 
 def findings(comparison: Comparison) -> Table:
@@ -85,6 +93,10 @@ def series(comparison: Comparison) -> Table | None:
     """Every resolved violation of corollary 3.2(b), and what moving the domain did."""
     if not comparison.moves:
         return None
+    sizes = [
+        f"{unit(comparison, number)[1]} for {weights_text(list(run.weights.values()))}"
+        for number, run in enumerate(comparison.results.runs)
+    ]
     found = {(move.run, move.step, move.target, move.bracket): move for move in comparison.moves}
     rows = []
     for number, run in enumerate(comparison.results.runs):
@@ -104,7 +116,7 @@ def series(comparison: Comparison) -> Table | None:
         tuple(rows),
         "Corollary 3.2(b) along the run: where the constant weights are far from optimal, and whether moving "
         "the domain there helped.",
-        r"Gain: the predicted gain of a tilt of $\Delta w = 1$ at the longest $\Delta t$, nats per token. "
+        f"Gain: what a tilt is predicted to gain, nats per token, at {listed(sizes)}. "
         "Helped: of the tilts in that order, those that ended below the base right after the window. Dashes: "
         "no violation resolved at 5% after Holm's correction within a checkpoint.",
         (("", 3), ("plain bracket", 4), ("Adam bracket", 4)),
@@ -114,8 +126,7 @@ def series(comparison: Comparison) -> Table | None:
 def _advice(comparison: Comparison, move: Move | None) -> tuple[str, ...]:
     if move is None:
         return ("–",) * 4
-    window = max((case.at.window for case in comparison.cases), default=1)
-    size = (window * comparison.results.runs[move.run].checkpoint(move.step).lr) ** 2
+    size = unit(comparison, move.run)[0] * comparison.results.runs[move.run].checkpoint(move.step).lr ** 2
     shares = [move.helped(tail=False, resolved=only) for only in (False, True)]
     return (
         f"{move.later} later",
@@ -143,14 +154,15 @@ def helped(comparison: Comparison) -> Table:
                             WHEN[tail],
                             PREDICTORS[bracket],
                             "all" if window is None else f"{window}",
-                            *map(share_text, found),
+                            *map(share_cell, found),
                         )
                     )
     return Table(
         ("", "", r"$\Delta t$", *("all", "resolved") * 2),
         tuple(rows),
         "Advice followed: tilts that ended lower, among those that corollary 3.2(b) advised.",
-        "Below the base is what the corollary promises; below the opposite order is what it says of the "
+        "With exact 95% intervals, too narrow for cases that are not independent. Below the base is what the "
+        "corollary promises; below the opposite order is what it says of the "
         "order alone, whatever both orders have in common.",
         (("", 3), ("below the base", 2), ("below the opposite order", 2)),
     )

@@ -1,5 +1,4 @@
-"""``python -m experiments.gpt2.comparison RUN/results.json --out FOLDER``: the comparison of a run as a "
-"page."""
+"""``python -m experiments.gpt2.comparison RUN/results.json --out FOLDER``: a run's comparison as a page."""
 
 from __future__ import annotations
 

@@ -27,12 +27,17 @@ class Reach:
     @property
     def signs(self) -> int | None:
         """The longest Δt with signs better than chance, there and at all shorter ones."""
-        return self._longest([found.all.interval[0] > 0.5 for _, found in self.windows])
+        return self._longest([window in self.better for window, _ in self.windows])
 
     @property
     def sizes(self) -> int | None:
         """The longest Δt with the right size, there and at all shorter ones."""
         return self._longest([right_size(found) for _, found in self.windows])
+
+    @property
+    def better(self) -> tuple[int, ...]:
+        """Where the signs are better than chance."""
+        return tuple(window for window, found in self.windows if found.all.interval[0] > 0.5)
 
     @property
     def against(self) -> tuple[int, ...]:

@@ -130,10 +130,11 @@ def _fronts(results: Results, cases: Cases) -> Judgement:
         signs = [case.observed.sign for target in results.domains for case in select(ends, targets=(target,))]
         if sorted(signs) == [-1, 1]:
             traded.append(step)
+    at = f"t = {listed(traded)}" if traded else "none of these"
     reason = (
         f"of the points at t = {listed(later)}, {behind} pairs have one point better on both languages by "
         f"more than two standard errors ({raw} if errors are ignored); the ends of the front trade one "
-        f"language for the other, both resolved, at t = {listed(traded)}"
+        f"language for the other, both resolved, at {at}"
     )
     if behind:
         return Judgement("not reproduced", reason)
@@ -157,9 +158,11 @@ def _last_language(results: Results, cases: Cases) -> Judgement:
     if not found or run_of(results, True) is None:
         return _NO_RUN
     resolved, everything = (last_wins(results, found, resolved=only) for only in (True, False))
-    reason = f"so in {share_text(resolved)} of the resolved excesses, {share_text(everything)} of all"
+    among = f"{share_text(resolved)} of the resolved excesses, " if resolved.total else ""
+    reason = f"so in {among}{share_text(everything)} of all"
     if resolved.total < FEWEST:
-        return Judgement("not testable here", f"{reason}; fewer than {FEWEST} are resolved")
+        few = f"fewer than {FEWEST} are" if resolved.total else "none is"
+        return Judgement("not testable here", f"{reason}; {few} resolved")
     return Judgement("reproduced" if resolved.interval[0] > 0.5 else "not reproduced", reason)
 
 
@@ -179,8 +182,7 @@ def _low_resource_last(results: Results, cases: Cases) -> Judgement:
         at = select(mine, step=step, kind=order)
         mean, gain, price = (select(at, targets=(target,))[0].observed for target in (MEAN, low, high))
         signs.append(mean.sign)
-        cost = f"{price.value / -gain.value:.0%}".replace("-", "−") if gain.value < 0 else "no gain"
-        texts.append(f"t = {step}: mean {excess_text(mean)}, {high} pays {cost} of what {low} gains")
+        texts.append(f"t = {step}: mean {excess_text(mean)}, {_price(high, price.value, low, gain.value)}")
     reason = f"{low} last, Δw = {delta:g}: {'; '.join(texts)}"
     if 1 in signs:
         return Judgement("not reproduced", reason)
@@ -188,6 +190,17 @@ def _low_resource_last(results: Results, cases: Cases) -> Judgement:
         return Judgement("not testable here", reason)
     most = 2 * signs.count(-1) >= len(signs)
     return Judgement("reproduced" if most else "not reproduced", reason)
+
+
+def _price(high: str, price: float, low: str, gain: float) -> str:
+    """What one language pays for the other's gain, in words."""
+    if gain >= 0:
+        return f"{low} gains nothing"
+    if price <= 0:
+        return f"{low} gains and {high} too"
+    share = price / -gain
+    amount = f"{share:.0%} of what" if share < 10 else f"{share:.0f} times what"
+    return f"{high} pays {amount} {low} gains"
 
 
 _FINDINGS: tuple[tuple[str, str, str, str, Judge], ...] = (

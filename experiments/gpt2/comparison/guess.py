@@ -14,6 +14,7 @@ from experiments.gpt2.comparison.excess import At, Excess
 from experiments.gpt2.comparison.findings import Judgement
 from experiments.gpt2.comparison.predictions import Prediction
 from experiments.gpt2.comparison.results import BRACKETS, Results
+from experiments.gpt2.comparison.words import counted
 
 Outcome = Literal["both lower", "both lower, resolved", "one higher, resolved", "not decided"]
 
@@ -110,10 +111,16 @@ def judge(found: tuple[Candidate, ...], bracket: str, tail: bool) -> Judgement:
     lower = [tilt for tilt in decided if tilt.outcome == "both lower, resolved"]
     shortest = [first for each in resolved if (first := each.shortest(tail)) is not None]
     both = sum(tilt.outcome.startswith("both lower") for tilt in shortest)
+    if not mine:
+        return Judgement("not testable here", "P has one sign for both languages at no checkpoint")
     reason = (
-        f"P has one sign for both languages at {len(mine)} checkpoints, resolved at {len(resolved)}; "
-        f"{len(decided)} are decided by a tilt, {len(lower)} with both languages lower; at the shortest Δt "
-        f"both are lower, resolved or not, at {both} of {len(shortest)}"
+        f"P has one sign for both languages at {counted(len(mine), 'checkpoint')}, resolved at "
+        f"{len(resolved)}; {len(decided)} of these are decided by a tilt, {len(lower)} with both languages "
+        "lower"
+        + (
+            f"; at the shortest Δt both are lower, resolved or not, at {both} of {len(shortest)}"
+            * bool(shortest)
+        )
     )
     if not decided:
         return Judgement("not testable here", reason)

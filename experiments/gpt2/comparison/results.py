@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from commute_verify.criterion.effect import OrderEffect
 from commute_verify.errors import CommuteError
+from experiments.gpt2 import names
 
 Losses = Mapping[str, float]
 Order = Literal["12", "21", "base"]
@@ -69,7 +70,8 @@ class Checkpoint:
     """Where branches start: the learning rate, both brackets, and the gradients' norms and cosine.
 
     A norm or cosine is None where its estimate is lost in noise. ``curvature`` is the largest eigenvalue of
-    the plain and of the preconditioned Hessian, where it was measured.
+    the plain and of the preconditioned Hessian, where it was measured, and ``curvature_error`` the bound on
+    its error, where there is one.
     """
 
     step: int
@@ -79,16 +81,21 @@ class Checkpoint:
     cosine: float | None
     norms: Mapping[str, float | None]
     curvature: Mapping[str, float]
+    curvature_error: Mapping[str, float]
 
 
 @dataclass(frozen=True)
 class Run:
-    """A base run of constant weights, its checkpoints, and the branches from those that are measured."""
+    """A base run of constant weights, its checkpoints, and the branches from those that are measured.
+
+    ``unmeasured`` counts the branches of other checkpoints.
+    """
 
     weights: Losses
     curve: tuple[tuple[int, Losses], ...]
     checkpoints: tuple[Checkpoint, ...]
     branches: tuple[Branch, ...]
+    unmeasured: int = 0
 
     def checkpoint(self, step: int) -> Checkpoint:
         """The checkpoint at a step."""
@@ -103,6 +110,22 @@ class Run:
             and (losses := b.losses(tail)) is not None
         ]
         return {name: fmean(losses[name] for losses in found) for name in self.weights} if found else None
+
+    @property
+    def left_out(self) -> int:
+        """Branches that nothing is compared with: no base, no opposite order, or no criterion is there."""
+        there = {(b.step, b.window, b.seed, b.order, b.delta) for b in self.branches}
+        alone = [
+            b
+            for b in self.branches
+            if b.order != "base"
+            and not {
+                (b.step, b.window, b.seed, "base", 0.0),
+                (b.step, b.window, b.seed, "21" if b.order == "12" else "12", b.delta),
+            }
+            <= there
+        ]
+        return len(alone) + self.unmeasured
 
     @property
     def balanced(self) -> bool:
@@ -126,11 +149,12 @@ class Results:
     runs: tuple[Run, ...]
 
     def __post_init__(self) -> None:
-        """Check that there are two domains to compare, and that every branch stands there once."""
+        """Check names, that there are two domains to compare, and that every branch stands there once."""
+        names.check(self.domains)
         if len(self.domains) != 2 or not self.runs:
             raise CommuteError(
                 f"results of {len(self.runs)} runs of domains {', '.join(self.domains)}; at least one run "
-                "of two domains was expected: compare two at a time"
+                "of two domains was expected: the comparison takes two, give a study of two"
             )
         for run in self.runs:
             _check_equal(run)
@@ -217,11 +241,13 @@ def _check_equal(run: Run) -> None:
 def _run(run: Mapping[str, Any]) -> Run:
     checkpoints = tuple(_checkpoint(point) for point in run["checkpoints"])
     steps = {point.step for point in checkpoints}
+    branches = tuple(_branch(branch) for branch in run["branches"] if branch["step"] in steps)
     return Run(
         run["weights"],
         tuple((int(point["step"]), point["loss"]) for point in run["curve"]),
         checkpoints,
-        tuple(_branch(branch) for branch in run["branches"] if branch["step"] in steps),
+        branches,
+        len(run["branches"]) - len(branches),
     )
 
 
@@ -235,6 +261,7 @@ def _checkpoint(point: Mapping[str, Any]) -> Checkpoint:
         point["gradients"]["cosine"],
         point["gradients"]["norms"],
         point.get("curvature", {}),
+        point.get("curvature_error", {}),
     )
 
 
