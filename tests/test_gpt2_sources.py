@@ -8,8 +8,9 @@ import types
 import pytest
 
 from commute_verify import CommuteError
-from experiments.gpt2 import sources
+from experiments.gpt2 import shards, sources
 from experiments.gpt2.sources import File, HuggingFace, Synthetic
+from experiments.gpt2.tokenizer import TokenizerSpec
 
 PAGES = ["one\nline\n", "two\n\nparagraphs\n", "three — три\n"]
 

@@ -365,8 +365,10 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_says_so(shards, tmp_path):
 
 
 @pytest.mark.parametrize("options", [{"evaluate_every": 1}, {"evaluate_at": (1,)}, {}])
-def test_a_run_that_diverges_in_its_last_step_is_not_saved_and_its_metrics_are_json(shards, tmp_path, options):
-    settings = small.changed(optimizer="sgd", lr=1e38, warmup=0, steps=1)
+def test_a_run_that_diverges_in_its_last_step_is_not_saved_and_its_metrics_are_json(
+    shards, tmp_path, options
+):
+    settings = small.changed(lr=1e38, weight_decay=1e3, warmup=0, steps=1)
     with pytest.raises(CommuteError, match="not finite"):
         run(shards, tmp_path, settings, small.constant(1), **options)
     assert checkpoint.latest(tmp_path) is None

@@ -182,7 +182,9 @@ class HuggingFace:
         try:
             from datasets import load_dataset  # type: ignore[import-not-found,unused-ignore]
         except ImportError as error:
-            raise CommuteError("the package datasets is not installed: pip install datasets") from error
+            raise CommuteError(
+                "the package datasets is not installed: pip install datasets, or this project with [hub]"
+            ) from error
         try:
             rows = load_dataset(self.name, self.config, split="train", streaming=True)
         except (OSError, ValueError) as error:

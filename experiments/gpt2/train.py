@@ -69,6 +69,7 @@ def _one_at_a_time(function: Trains[P]) -> Trains[P]:
         stages: WeightSchedule,
         start: Checkpoint | None,
         out: Path,
+        /,
         *given: P.args,
         **options: P.kwargs,
     ) -> Checkpoint:
