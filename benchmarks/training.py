@@ -68,7 +68,11 @@ def batches(settings: Training, shards: Shards, steps: int) -> tuple[list[Tensor
 def bare(settings: Training, held: list[Tensor], options: dict[str, bool]) -> list[float]:
     """Seconds of every step of a loop with nothing around it."""
     model = build(settings.architecture, settings.seed)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=settings.lr, weight_decay=0.0, **options)
+    groups = [
+        {"params": [p for p in model.parameters() if p.ndim >= 2], "weight_decay": settings.weight_decay},
+        {"params": [p for p in model.parameters() if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=settings.lr, **options)
     seconds = []
     for windows in held:
         started = time.perf_counter()

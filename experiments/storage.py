@@ -64,7 +64,17 @@ def publish(out: Path, files: Mapping[str, bytes]) -> None:
 
 
 def _unwritable(path: Path, error: OSError) -> CommuteError:
-    return CommuteError(f"cannot write {path} ({error.strerror}): make room for it, or choose another --out")
+    return CommuteError(f"cannot write {path} ({reason(error)}): make room for it, or choose another --out")
+
+
+def reason(error: Exception) -> str:
+    """What went wrong, in one line.
+
+    >>> reason(OSError(28, "No space left on device")), reason(OSError("refused\\nagain"))
+    ('No space left on device', 'refused')
+    """
+    told: str | None = getattr(error, "strerror", None)
+    return told or str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 def versions() -> dict[str, str | None]:

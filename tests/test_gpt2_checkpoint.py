@@ -12,7 +12,7 @@ import commute_verify as cv
 from commute_verify import CommuteError
 from experiments.gpt2 import checkpoint
 from experiments.gpt2.checkpoint import State
-from experiments.gpt2.model import build, loss_fn, optimizer_for
+from experiments.gpt2.model import build, end_documents, loss_fn, optimizer_for
 from tests import gpt2_small as small
 
 
@@ -25,6 +25,7 @@ def shards(tmp_path_factory):
 def trained():
     """A model and an AdamW that have taken two steps."""
     model = build(small.SIZE, 0)
+    end_documents(model, 0)
     optimizer = optimizer_for(model, small.changed(weight_decay=0.1))
     for step in range(2):
         windows = torch.randint(small.VOCABULARY, (4, 17), generator=torch.Generator().manual_seed(step))
@@ -80,6 +81,10 @@ def test_transformers_opens_it_with_its_tokenizer(run, trained, shards, capfd):
     assert same(transformers.AutoModelForCausalLM.from_pretrained(folder), trained[0])
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     text = "bado kemi.\n"
+    config = transformers.AutoConfig.from_pretrained(folder)
+    assert config.architectures == ["GPT2LMHeadModel"]
+    ends = transformers.GenerationConfig.from_pretrained(folder).eos_token_id
+    assert config.eos_token_id == ends == tokenizer.eos_token_id == 0
     assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
     assert len(tokenizer) == shards.vocabulary
 
@@ -112,7 +117,26 @@ def flip_a_bit(path):
     path.write_bytes(content)
 
 
+def rewrite(folder, seal=True, **changed):
+    """Change state.json, and its digest with it, or not."""
+    held = json.loads((folder / "state.json").read_text()) | changed
+    if seal:
+        held["digest"] = checkpoint._seal({name: value for name, value in held.items() if name != "digest"})
+    (folder / "state.json").write_text(json.dumps(held))
+
+
 DAMAGES = {
+    "another cursor": lambda folder: rewrite(folder, seal=False, cursor={"en": 3, "ru": 0}),
+    "no digest": lambda folder: rewrite(folder, seal=False, digest=None),
+    "no cursor": lambda folder: rewrite(folder, cursor={}),
+    "a cursor that is no mapping": lambda folder: rewrite(folder, cursor=[4]),
+    "half a window": lambda folder: rewrite(folder, cursor={"en": 0.5, "ru": 0}),
+    "no generators": lambda folder: rewrite(folder, rng={}),
+    "generators that are none": lambda folder: rewrite(folder, rng={"cpu": "AAAA"}),
+    "a step that is text": lambda folder: rewrite(folder, step="4"),
+    "a step of another folder": lambda folder: rewrite(folder, step=3),
+    "no checksums": lambda folder: rewrite(folder, sha256={}),
+    "a state that is a list": lambda folder: (folder / "state.json").write_text("[]"),
     "a bit of the weights": lambda folder: flip_a_bit(folder / "model.safetensors"),
     "a bit of the optimizer": lambda folder: flip_a_bit(folder / "optimizer.pt"),
     "a bit of the tokenizer": lambda folder: flip_a_bit(folder / "tokenizer.json"),
@@ -171,9 +195,17 @@ def test_weights_of_another_model_are_refused(run):
     folder = checkpoint.folder_of(run, 4)
     held = json.loads((folder / "state.json").read_text())
     held["settings"]["architecture"]["layers"] = 2
-    (folder / "state.json").write_text(json.dumps(held))
+    rewrite(folder, settings=held["settings"])
     with pytest.raises(CommuteError, match="of another model"):
         checkpoint.load(folder).model()
+
+
+def test_a_checkpoint_of_the_version_without_a_digest_is_still_read(run):
+    folder = checkpoint.folder_of(run, 4)
+    held = json.loads((folder / "state.json").read_text()) | {"version": 1}
+    del held["digest"]
+    (folder / "state.json").write_text(json.dumps(held))
+    assert checkpoint.load(folder).state.cursor == {"en": 4, "ru": 0}
 
 
 class Planted:
@@ -188,8 +220,7 @@ def test_an_optimizer_state_that_would_run_code_is_not_unpickled(run, monkeypatc
     folder = checkpoint.folder_of(run, 4)
     torch.save({"state": Planted()}, folder / "optimizer.pt")
     held = json.loads((folder / "state.json").read_text())
-    held["sha256"]["optimizer.pt"] = checkpoint._sha256(folder / "optimizer.pt")
-    (folder / "state.json").write_text(json.dumps(held))
+    rewrite(folder, sha256=held["sha256"] | {"optimizer.pt": checkpoint._sha256(folder / "optimizer.pt")})
     with pytest.raises(CommuteError, match=r"optimizer\.pt"):
         checkpoint.load(folder).optimizer_state()
     assert not (tmp_path / "planted").exists()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -158,8 +159,9 @@ def test_a_cursor_that_is_not_restored_would_be_seen(shards, tmp_path, monkeypat
         with pytest.raises(Killed):
             run(shards, tmp_path / "out")
     path = checkpoint.folder_of(tmp_path / "out", 4) / "state.json"
-    held = json.loads(path.read_text())
-    path.write_text(json.dumps(held | {"cursor": {"en": 0, "ru": 0}}))
+    held = json.loads(path.read_text()) | {"cursor": {"en": 0, "ru": 0}}
+    del held["digest"]
+    path.write_text(json.dumps(held | {"digest": checkpoint._seal(held)}))
     found = run(shards, tmp_path / "out")
     assert not torch.equal(*(one.model().transformer.wte.weight for one in (found, expected)))
 
@@ -175,6 +177,38 @@ def test_a_damaged_last_checkpoint_costs_the_steps_since_another(shards, tmp_pat
     found = run(shards, tmp_path / "out", save_every=3)
     assert "passed over" in capsys.readouterr().err
     assert same_bits(found, expected)
+
+
+@pytest.mark.parametrize("damage", [lambda folder: os.truncate(folder / "optimizer.pt", 100), shutil.rmtree])
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_checkpoint_that_was_asked_for_and_is_lost_is_trained_again(
+    shards, tmp_path, monkeypatch, capsys, damage, finished
+):
+    options = {"save_every": 2, "save_at": (3, 5, 7), "evaluate_every": 3}
+    expected = run(shards, tmp_path / "whole", **options)
+    with monkeypatch.context() as patch:
+        if not finished:
+            killed_at(patch, Metrics, "step", 10)
+            with pytest.raises(Killed):
+                run(shards, tmp_path / "out", **options)
+        else:
+            run(shards, tmp_path / "out", **options)
+    damage(checkpoint.folder_of(tmp_path / "out", 5))
+    kept = checkpoint.folder_of(tmp_path / "out", 7) / "model.safetensors"
+    before = kept.stat().st_ino
+    with monkeypatch.context() as patch:  # dying on the way loses nothing either
+        killed_at(patch, checkpoint, "_sync", 3)
+        with pytest.raises(Killed):
+            run(shards, tmp_path / "out", **options)
+    assert "lacks whole checkpoints of steps 5: training again from step 3" in capsys.readouterr().err
+    found = run(shards, tmp_path / "out", **options)
+    assert same_bits(found, expected)
+    for step in (3, 5, 7):
+        pair = (checkpoint.load(checkpoint.folder_of(tmp_path / out, step)) for out in ("out", "whole"))
+        assert same_bits(*pair)
+    assert kept.stat().st_ino == before
+    assert without_speed(tmp_path / "out") == without_speed(tmp_path / "whole")
+    assert checkpoint.steps_saved(tmp_path / "out") == [3, 5, 7, 12]
 
 
 def test_a_finished_run_is_not_computed_again(shards, tmp_path, monkeypatch):
@@ -241,6 +275,11 @@ def test_the_command_refuses_bad_input_in_one_line(tmp_path, capsys):
         ([*DATA, "--weights", "0.5,0.6"], "divide them by their sum"),
         ([*DATA, "--weights", "1"], "one number each"),
         ([*DATA, "--optimizer", "lion"], "optimizer"),
+        ([*DATA, "--evaluate-windows", "0"], "evaluate_windows is 0"),
+        ([*DATA, "--evaluate-every", "-3"], "evaluate_every is -3"),
+        ([*DATA, "--save-every", "-1"], "save_every is -1"),
+        ([*DATA, "--save-at", "999"], "save_at names step 999, and the run goes from 0 to 160"),
+        ([*DATA[:4], "--limit-documents", "-1", "--shards", str(tmp_path / "x")], "limit_documents is -1"),
         ([*DATA, "--start", str(tmp_path / "none")], "not a whole checkpoint"),
     ):
         assert train.main([*wrong, "--out", str(tmp_path / "out")]) == 2
@@ -272,12 +311,12 @@ def test_two_ranks_have_the_curve_of_one_process(whole, tmp_path):
 
 def test_the_model_takes_the_vocabulary_asked_for_or_that_of_a_pretrained_tokenizer(shards, tmp_path):
     command = ["--data", "en=synthetic", "--data", "ru=synthetic", "--limit-documents", "60", "--steps", "1"]
-    given = {
-        512: [],  # the preset's
-        310: ["--vocabulary", "310"],
-        384: ["--tokenizer", str(shards.tokenizer_folder)],  # 300, padded
-    }
-    for expected, more in given.items():
-        out = tmp_path / str(expected)
+    given = [
+        (2048, ["--preset", "cpu", "--layers", "1"]),  # the preset's
+        (310, ["--vocabulary", "310"]),
+        (384, ["--tokenizer", str(shards.tokenizer_folder)]),  # 300, padded
+    ]
+    for number, (expected, more) in enumerate(given):
+        out = tmp_path / str(number)
         assert train.main([*command, *more, "--out", str(out)]) == 0
         assert checkpoint.latest(out).model().config.vocab_size == expected

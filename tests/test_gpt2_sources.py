@@ -8,8 +8,9 @@ import types
 import pytest
 
 from commute_verify import CommuteError
-from experiments.gpt2 import sources
+from experiments.gpt2 import shards, sources
 from experiments.gpt2.sources import File, HuggingFace, Synthetic
+from experiments.gpt2.tokenizer import TokenizerSpec
 
 PAGES = ["one\nline\n", "two\n\nparagraphs\n", "three — три\n"]
 
@@ -103,6 +104,36 @@ def test_an_identity_follows_the_content_and_not_the_place(tmp_path):
     assert File(first).identity() == File(second).identity()
     written(second, "x" * 9 + "y")
     assert File(first).identity() != File(second).identity()
+
+
+def test_an_identity_follows_the_middle_of_a_large_file_and_not_its_name(tmp_path):
+    size = 3 << 20
+    first = File(written(tmp_path / "a.txt", "x" * size))
+    assert first.identity() == File(written(tmp_path / "b.txt", "x" * size)).identity()
+    middle = "x" * (size // 2) + "y" + "x" * (size // 2 - 1)
+    changed = File(written(tmp_path / "a.txt", middle))
+    assert changed.identity() != File(tmp_path / "b.txt").identity()
+    assert File(written(tmp_path / "a.jsonl", middle)).identity() != changed.identity()
+
+
+def test_shards_of_the_older_identity_are_known_again(tmp_path):
+    def build(name):
+        held = {"en": File(tmp_path / name), "ru": File(tmp_path / name)}
+        return shards.build(tmp_path / "shards", held, TokenizerSpec(300), validation_share=0.2)
+
+    written(tmp_path / "a.txt", "\f".join(f"text number {n} of some" for n in range(30)))
+    (tmp_path / "b.txt").write_bytes((tmp_path / "a.txt").read_bytes())
+    made = build("a.txt")
+    assert build("b.txt").key == made.key
+    meta = made.meta | {"key": "older"}
+    old = File(tmp_path / "a.txt").ends()
+    assert set(old) == {"kind", "name", "bytes", "sha256_of_ends"}
+    meta["settings"] = meta["settings"] | {"sources": {"en": old, "ru": old}}
+    (tmp_path / "shards" / "shards.json").write_text(json.dumps(meta))
+    assert build("a.txt").key == "older"
+    written(tmp_path / "a.txt", "\f".join(f"text number {n} of other" for n in range(30)))
+    with pytest.raises(CommuteError, match="sources changed"):
+        build("a.txt")
 
 
 def test_a_dataset_is_streamed(monkeypatch):

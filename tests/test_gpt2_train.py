@@ -20,7 +20,7 @@ from experiments.gpt2.plan import Plan
 from experiments.gpt2.settings import OPTIMIZERS, Training
 from experiments.gpt2.shards import build as build_shards
 from experiments.gpt2.tokenizer import TokenizerSpec
-from experiments.gpt2.train import train
+from experiments.gpt2.train import main, steps_per_reading, train
 from tests import gpt2_small as small
 from tests.criterion_models import one_thread
 
@@ -172,6 +172,9 @@ def test_metrics_tell_each_step_once_in_nats_and_bits(shards, tmp_path):
     line = next(line for line in steps if line["loss"]["ru"] is not None)
     bits = line["loss"]["ru"] / math.log(2) / shards.bytes_per_token("ru", "train")
     assert line["bits_per_byte"]["ru"] == pytest.approx(bits, rel=1e-12)  # roundoff
+    held = next(line for line in lines if "validation" in line)
+    bits = held["validation"]["ru"] / math.log(2) / shards.bytes_per_token("ru", "validation")
+    assert held["bits_per_byte"]["ru"] == pytest.approx(bits, rel=1e-12)  # roundoff
     assert line["tokens_per_second"] > 0
     assert line["mfu"] is None
 
@@ -257,6 +260,32 @@ def shards_with_tokenizer_of(shards, folder, names):
     return build_shards(folder, small.sources(names), spec, validation_share=0.2)
 
 
+def test_a_cosine_from_a_checkpoint_goes_on_falling_and_does_not_stand_at_zero(tmp_path):
+    command = [
+        "--data", "en=synthetic", "--data", "ru=synthetic", "--limit-documents", "40", "--data-seed", "1",
+        "--layers", "1", "--width", "16", "--heads", "1", "--context", "16", "--vocabulary", "300",
+        "--batch", "6", "--steps", "6", "--warmup", "2", "--decay", "cosine",
+        "--shards", str(tmp_path / "shards"),
+    ]  # fmt: skip
+    assert main([*command, "--out", str(tmp_path / "a")]) == 0
+    start = checkpoint.folder_of(tmp_path / "a", 6)
+    assert main([*command, "--out", str(tmp_path / "b"), "--start", str(start)]) == 0
+    rates = [line["lr"] for line in read(tmp_path / "b")]
+    assert rates == [Training.smoke().lr * (1 + math.cos(math.pi * done / 10)) / 2 for done in range(4, 10)]
+
+
+def test_a_run_longer_than_its_cosine_is_refused(shards, tmp_path):
+    with pytest.raises(CommuteError, match="give steps 12"):
+        run(shards, tmp_path, small.changed(decay="cosine", steps=6), small.constant(12))
+
+
+def test_steps_are_read_at_once_where_that_costs_nothing():
+    paper = Training.paper()
+    assert steps_per_reading("cuda", paper.batch * paper.architecture.context) == 1
+    assert steps_per_reading("cuda", 1024) == 10
+    assert steps_per_reading("cpu", 1024) == 1
+
+
 def test_kept_checkpoints_are_those_asked_for_and_the_last(shards, tmp_path):
     run(shards, tmp_path, save_at=(4,), save_every=3)
     assert checkpoint.steps_saved(tmp_path) == [4, 12]
@@ -335,6 +364,17 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_says_so(shards, tmp_path):
     assert checkpoint.latest(tmp_path) is None
 
 
+@pytest.mark.parametrize("options", [{"evaluate_every": 1}, {"evaluate_at": (1,)}, {}])
+def test_a_run_that_diverges_in_its_last_step_is_not_saved_and_its_metrics_are_json(
+    shards, tmp_path, options
+):
+    settings = small.changed(lr=1e38, weight_decay=1e3, warmup=0, steps=1)
+    with pytest.raises(CommuteError, match="not finite"):
+        run(shards, tmp_path, settings, small.constant(1), **options)
+    assert checkpoint.latest(tmp_path) is None
+    assert "NaN" not in (tmp_path / "metrics.jsonl").read_text()
+
+
 def test_a_log_tells_losses_speed_and_the_time_that_is_left(capsys, monkeypatch):
     clock = iter([0.0, 0.0, 10.0, 40.0, 45.0, 50.0])
     monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
@@ -389,7 +429,7 @@ def test_mfu_is_the_share_of_the_peak_that_is_given(shards, tmp_path):
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a disk that is always full")
 def test_metrics_that_cannot_be_written_are_one_clear_error(shards, tmp_path, monkeypatch):
-    told = Metrics(tmp_path, None, {"en": 3.0}, board=False)
+    told = Metrics(tmp_path, None, {"validation": {"en": 3.0}}, board=False)
     told.close()
     full = open("/dev/full", "w")  # noqa: SIM115
     monkeypatch.setattr(told, "_file", full)

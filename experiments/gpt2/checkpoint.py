@@ -26,11 +26,14 @@ from commute_verify.errors import CommuteError
 from experiments.gpt2.model import build
 from experiments.gpt2.settings import Training
 from experiments.gpt2.tokenizer import digest
+from experiments.storage import reason
 
 if TYPE_CHECKING:
     from transformers import GPT2LMHeadModel
 
-FORMAT, VERSION = "commute_verify checkpoint", 1
+FORMAT, VERSION = "commute_verify checkpoint", 2
+UNSEALED = 1
+"""The version whose state.json held no digest of itself; it is still read."""
 CHECKPOINTS = "checkpoints"
 WEIGHTS, OPTIMIZER, STATE = "model.safetensors", "optimizer.pt", "state.json"
 TIED = "lm_head.weight"
@@ -50,6 +53,20 @@ class State:
     tokenizer: str
     shards: str
     rng: Mapping[str, str]
+
+    def __post_init__(self) -> None:
+        """Refuse what no run can have written."""
+        if type(self.step) is not int or self.step < 0:
+            raise CommuteError(f"step {self.step!r}: expected a whole number ≥ 0")
+        if not isinstance(self.cursor, Mapping) or not self.cursor:
+            raise CommuteError(f"cursor {self.cursor!r}: expected a number of windows for each domain")
+        for name, count in self.cursor.items():
+            if type(count) is not int or count < 0:
+                raise CommuteError(f"cursor of {name!r} {count!r}: expected a whole number ≥ 0")
+        for what in (self.tokenizer, self.shards):
+            if not isinstance(what, str):
+                raise CommuteError(f"digest {what!r}: expected text")
+        _check_rng(self.rng)
 
 
 @dataclass(frozen=True)
@@ -83,6 +100,18 @@ class Checkpoint:
                 f"{self.folder / OPTIMIZER} holds no optimizer's state: give another"
             ) from error
         return state
+
+
+def _check_rng(states: object) -> None:
+    if not isinstance(states, Mapping) or "cpu" not in states or not states.keys() <= {"cpu", "cuda"}:
+        raise CommuteError("random generators: expected the state of 'cpu', and of 'cuda' if there was one")
+    for name, text in states.items():
+        try:
+            found = base64.b64decode(text, validate=True)
+        except (TypeError, ValueError) as error:
+            raise CommuteError(f"the state of the generator {name!r} is no base64 ({error})") from error
+        if name == "cpu" and len(found) != torch.get_rng_state().numel():
+            raise CommuteError(f"the state of the generator 'cpu' has {len(found)} bytes")
 
 
 def rng_states() -> dict[str, str]:
@@ -120,12 +149,15 @@ def save(
 
     Raises CommuteError where the disk is full or cannot be written; earlier checkpoints are as they were.
     """
+    from safetensors import SafetensorError
+
     partial = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
     try:
         shutil.rmtree(partial, ignore_errors=True)
         shutil.copytree(tokenizer_folder, partial)
         _save_weights(model, partial)
-        torch.save(optimizer.state_dict(), partial / OPTIMIZER)
+        with open(partial / OPTIMIZER, "wb") as file:  # of a path PyTorch forgets why it failed
+            torch.save(optimizer.state_dict(), file)
         sums = {name: _sha256(partial / name) for name in (WEIGHTS, OPTIMIZER)}
         (partial / STATE).write_bytes(_plain(state, sums))
         for path in partial.iterdir():
@@ -134,10 +166,9 @@ def save(
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(partial, folder)
         _sync(folder.parent)
-    except (OSError, RuntimeError) as error:
-        reason = getattr(error, "strerror", None) or str(error).strip().partition("\n")[0]
+    except (OSError, RuntimeError, SafetensorError) as error:
         raise CommuteError(
-            f"cannot save {folder} ({reason}): make room; what was saved before it is untouched"
+            f"cannot save {folder} ({_first_reason(error)}): make room; what was saved before it is untouched"
         ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -148,24 +179,28 @@ def load(folder: Path) -> Checkpoint:
     """A checkpoint, its files held against their checksums; CommuteError when it is not whole."""
     try:
         held = json.loads((folder / STATE).read_bytes())
-        if (held["format"], held["version"]) != (FORMAT, VERSION):
+        if held["format"] != FORMAT or held["version"] not in (UNSEALED, VERSION):
             raise CommuteError(
                 f"{folder} is a checkpoint of another format or version: give one of this program"
             )
-        sums = {name: _sha256(folder / name) for name in held["sha256"]}
+        if held["version"] == VERSION and held.pop("digest") != _seal(held):
+            raise ValueError("changed since it was saved")
+        sums = {name: _sha256(folder / name) for name in (WEIGHTS, OPTIMIZER)}
         wrong = sorted(name for name, found in sums.items() if found != held["sha256"][name])
         settings = Training.from_plain(held["settings"])
         state = State(held["step"], held["cursor"], settings, held["tokenizer"], held["shards"], held["rng"])
+        if folder.name.startswith("step-") and folder.name != folder_of(folder, state.step).name:
+            raise ValueError(f"step {state.step} in a folder called {folder.name}")
         wrong += [] if digest(folder) == state.tokenizer else ["tokenizer.json"]
     except OSError as error:
         name = Path(error.filename).name if error.filename else "a file"
         raise CommuteError(
-            f"{folder} is not a whole checkpoint ({name}: {error.strerror}): give another"
+            f"{folder} is not a whole checkpoint ({name}: {reason(error)}): give another"
         ) from error
-    except (ValueError, KeyError, TypeError) as error:
-        if isinstance(error, CommuteError):
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, CommuteError) and str(folder) in str(error):
             raise
-        raise CommuteError(f"{folder / STATE} is corrupt ({error!r}): give another checkpoint") from error
+        raise CommuteError(f"{folder / STATE} is corrupt ({error}): give another checkpoint") from error
     if wrong:
         raise CommuteError(
             f"{folder} is corrupt ({', '.join(wrong)} changed since it was saved): give another"
@@ -180,9 +215,23 @@ def steps_saved(run: Path) -> list[int]:
     )
 
 
-def latest(run: Path) -> Checkpoint | None:
-    """The newest whole checkpoint of a run, or None; corrupt ones are passed over, and named on stderr."""
+def is_whole(run: Path, step: int) -> bool:
+    """Whether a run has a checkpoint after so many steps, and it loads."""
+    try:
+        load(folder_of(run, step))
+    except CommuteError:
+        return False
+    return True
+
+
+def latest(run: Path, before: int | None = None) -> Checkpoint | None:
+    """The newest whole checkpoint of a run, or None; corrupt ones are passed over, and named on stderr.
+
+    With ``before``, the newest of those that have fewer steps.
+    """
     for step in reversed(steps_saved(run)):
+        if before is not None and step >= before:
+            continue
         try:
             return load(folder_of(run, step))
         except CommuteError as error:
@@ -211,6 +260,7 @@ def _save_weights(model: GPT2LMHeadModel, folder: Path) -> None:
     held = {name: tensor.contiguous() for name, tensor in model.state_dict().items() if name != TIED}
     save_file(held, folder / WEIGHTS, metadata={"format": "pt"})
     model.config.save_pretrained(str(folder))
+    model.generation_config.save_pretrained(str(folder))
     shutil.copymode(folder / "config.json", folder / WEIGHTS)  # safetensors lets nobody else read it
 
 
@@ -226,7 +276,20 @@ def _plain(state: State, sums: Mapping[str, str]) -> bytes:
         "rng": dict(state.rng),
         "sha256": dict(sums),
     }
-    return (json.dumps(held, sort_keys=True, indent=1) + "\n").encode()
+    return (json.dumps({**held, "digest": _seal(held)}, sort_keys=True, indent=1) + "\n").encode()
+
+
+def _seal(held: Mapping[str, Any]) -> str:
+    """Digest of all that state.json says."""
+    return hashlib.sha256(json.dumps(held, sort_keys=True).encode()).hexdigest()
+
+
+def _first_reason(error: Exception) -> str:
+    """Why a file was not written: of several errors, one after the other, the system's own."""
+    told = error
+    while not isinstance(told, OSError) and isinstance(told.__context__, Exception):
+        told = told.__context__
+    return reason(told if isinstance(told, OSError) else error)
 
 
 def _sha256(path: Path) -> str:

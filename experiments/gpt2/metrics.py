@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from commute_verify.errors import CommuteError
-from experiments.storage import write
+from experiments.storage import reason, write
 
 METRICS = "metrics.jsonl"
 Losses = Mapping[str, float | None]
@@ -21,9 +21,13 @@ class Metrics:
     """One JSON object a line: of every step, and of every evaluation; each step stands there once."""
 
     def __init__(
-        self, run: Path, resumed: int | None, bytes_per_token: Mapping[str, float], board: bool
+        self, run: Path, resumed: int | None, bytes_per_token: Mapping[str, Mapping[str, float]], board: bool
     ) -> None:
-        """Start, or go on after so many steps: what an interrupted run wrote of later ones is dropped."""
+        """Start, or go on after so many steps: what an interrupted run wrote of later ones is dropped.
+
+        What the file holds of earlier steps stays, and is not written again. ``bytes_per_token`` is of each
+        split ("train" and "validation") and domain.
+        """
         self._board = _board(run) if board else None
         self._bytes = bytes_per_token
         self._path = run / METRICS
@@ -32,12 +36,13 @@ class Metrics:
             for line in (read(run) if resumed is not None else [])
             if line["step"] < resumed or ("validation" in line and line["step"] == resumed)
         ]
+        self._told = {_place(line) for line in kept}
         write(self._path, "".join(json.dumps(line) + "\n" for line in kept).encode())
         self._file = open(self._path, "a", encoding="utf-8")  # noqa: SIM115
 
     def step(self, step: int, lr: float, loss: Losses, speed: float, mfu: float | None) -> None:
         """Losses in nats per token of one training step (numbered from 0), tokens per second, MFU."""
-        bits = {name: self.bits(name, nats) for name, nats in loss.items()}
+        bits = self.bits("train", loss)
         line = {
             "step": step,
             "lr": lr,
@@ -46,18 +51,21 @@ class Metrics:
             "tokens_per_second": round(speed, 1),
             "mfu": None if mfu is None else round(mfu, 4),
         }
-        self._write(line)
-        self._show("train", step, bits)
+        if self._write(line):
+            self._show("train", step, bits)
 
     def evaluation(self, step: int, loss: Mapping[str, float]) -> None:
         """Validation losses, in nats per token, after so many steps."""
-        bits = {name: self.bits(name, nats) for name, nats in loss.items()}
-        self._write({"step": step, "validation": dict(loss), "bits_per_byte": bits})
-        self._show("validation", step, bits)
+        bits = self.bits("validation", loss)
+        if self._write({"step": step, "validation": dict(loss), "bits_per_byte": bits}):
+            self._show("validation", step, bits)
 
-    def bits(self, domain: str, nats: float | None) -> float | None:
-        """Nats per token as bits per byte."""
-        return None if nats is None else nats / math.log(2) / self._bytes[domain]
+    def bits(self, split: str, loss: Losses) -> dict[str, float | None]:
+        """Nats per token as bits per byte, by domain."""
+        size = self._bytes[split]
+        return {
+            name: None if nats is None else nats / math.log(2) / size[name] for name, nats in loss.items()
+        }
 
     def sync(self) -> None:
         """Put on the disk what is written so far."""
@@ -69,20 +77,28 @@ class Metrics:
 
     def close(self) -> None:
         """Close the files."""
-        self._file.close()
-        if self._board is not None:
-            self._board.close()
-
-    def _write(self, line: Mapping[str, Any]) -> None:
         try:
-            self._file.write(json.dumps(line) + "\n")
+            self._file.close()
+        except OSError as error:
+            raise self._unwritable(error) from error
+        finally:
+            if self._board is not None:
+                self._board.close()
+
+    def _write(self, line: Mapping[str, Any]) -> bool:
+        """Write a line, unless one of its kind and step is there; whether it was written."""
+        if _place(line) in self._told:
+            return False
+        try:
+            self._file.write(json.dumps(line, allow_nan=False) + "\n")
             self._file.flush()
         except OSError as error:
             raise self._unwritable(error) from error
+        return True
 
     def _unwritable(self, error: OSError) -> CommuteError:
         return CommuteError(
-            f"cannot write {self._path} ({error.strerror}): make room; saved checkpoints are untouched"
+            f"cannot write {self._path} ({reason(error)}): make room; saved checkpoints are untouched"
         )
 
     def _show(self, what: str, step: int, bits: Losses) -> None:
@@ -90,6 +106,10 @@ class Metrics:
             for name, value in bits.items():
                 if value is not None:
                     self._board.add_scalar(f"{what}/{name} (bits per byte)", value, step)
+
+
+def _place(line: Mapping[str, Any]) -> tuple[str, int]:
+    return "validation" if "validation" in line else "train", line["step"]
 
 
 def read(run: Path) -> list[dict[str, Any]]:
@@ -135,5 +155,7 @@ def _board(run: Path) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
-        raise CommuteError("tensorboard is not installed: pip install tensorboard") from error
+        raise CommuteError(
+            "tensorboard is not installed: pip install tensorboard, or this project with [tensorboard]"
+        ) from error
     return SummaryWriter(str(run / "tensorboard"))

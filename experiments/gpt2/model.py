@@ -42,6 +42,17 @@ def build(architecture: Architecture, seed: int) -> GPT2LMHeadModel:
         return GPT2LMHeadModel(config)
 
 
+def end_documents(model: GPT2LMHeadModel, separator: int) -> None:
+    """Say in the model's configuration which token ends a document, and begins the next, as GPT-2's own does.
+
+    Training does not read it: what generates text from a checkpoint does.
+    """
+    model.config.architectures = [type(model).__name__]
+    for told in (model.config, model.generation_config):
+        told.bos_token_id = told.eos_token_id = separator
+    model.generation_config.pad_token_id = separator
+
+
 def token_losses(model: nn.Module, windows: Tensor) -> Tensor:
     """Cross-entropy of every next token in nats: windows (B, context + 1) -> (B, context)."""
     logits = model(input_ids=windows[:, :-1]).logits.flatten(0, 1)

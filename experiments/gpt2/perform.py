@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +20,7 @@ from experiments.gpt2.checkpoint import Checkpoint
 from experiments.gpt2.evaluate import evaluate
 from experiments.gpt2.interventions import Branch, Counts, check_equal, flow_time, tokens
 from experiments.gpt2.jobs import Job, jobs
+from experiments.gpt2.lock import alone
 from experiments.gpt2.measure import far_batches, measured
 from experiments.gpt2.metrics import evaluations
 from experiments.gpt2.plan import Plan
@@ -30,16 +34,60 @@ from experiments.gpt2.train import train
 
 
 def run(study: Study, workers: int | None = None, threads: int = 1, only: str | None = None) -> None:
-    """Perform every job of a study whose piece is not there yet; ``only`` "I/N" every N-th branch."""
-    todo = jobs(study)
-    if only is not None:
-        todo = _share([job for job in todo if job.branch], only)
-    todo = [job for job in todo if not job.result.exists()]
-    study.begin()
-    prepare(study)
+    """Perform every job of a study whose piece is not there yet; ``only`` "I/N" every N-th branch.
+
+    A checkpoint that a job needs and that is lost is trained again. Raises CommuteError where another command
+    works in the study's folder; shares of it may be performed side by side.
+    """
     if workers is None:
         workers = 2 if study.preset.training.device == "cpu" else 1
+    for option, number in (("jobs", workers), ("threads", threads)):
+        if number < 1:
+            raise CommuteError(f"--{option} {number}: give 1 or more")
+    if only is not None:
+        _share([], only)
+    with ExitStack() as held:
+        held.enter_context(alone(study.out, shared=only is not None))
+        if only is not None:
+            held.enter_context(alone(study.out, f"share-{only.replace('/', '-of-')}"))
+        _run(study, workers, threads, only)
+
+
+def _run(study: Study, workers: int, threads: int, only: str | None) -> None:
+    every = jobs(study)
+    mine = every if only is None else _share([job for job in every if job.branch], only)
+    todo = [job for job in mine if not job.result.exists()]
+    study.begin()
+    prepare(study)
+    again = _lost(study, todo)
+    if only is not None and again:
+        raise CommuteError(f"{again[0]} is lost: give the command without --only, which trains it again")
+    for folder in again:
+        print(f"{folder} is lost: its run is trained again", file=sys.stderr, flush=True)
+        shutil.rmtree(folder, ignore_errors=True)
+    runs = {folder.parents[1] for folder in again}
+    todo = [job for job in every if job in todo or (_is_run(job) and study.run(job.weights) in runs)]
     perform_all(todo, partial(perform, study), partial(is_ready, study), workers, threads)
+
+
+def _is_run(job: Job) -> bool:
+    return job.step is None and job.branch is None
+
+
+def _lost(study: Study, todo: list[Job]) -> list[Path]:
+    """The checkpoints that jobs start from and that a finished run should have, and has not whole."""
+    needed = {checkpoint.folder_of(study.run(job.weights), _from(job)): job for job in todo if _from(job)}
+    return [
+        folder
+        for folder, job in needed.items()
+        if (study.curve(job.weights).exists() or folder.exists())
+        and not checkpoint.is_whole(study.run(job.weights), _from(job))
+    ]
+
+
+def _from(job: Job) -> int:
+    """The step of the checkpoint that a job starts from; 0 for a run, which starts from none."""
+    return job.branch.start if job.branch else job.step or 0
 
 
 def _share(branches: list[Job], only: str) -> list[Job]:
@@ -98,8 +146,8 @@ def reach(study: Study) -> int:
 
 def is_ready(study: Study, job: Job) -> bool:
     """Whether the checkpoint that a job starts from is there."""
-    step = job.branch.start if job.branch else job.step
-    return step is None or (checkpoint.folder_of(study.run(job.weights), step) / checkpoint.STATE).exists()
+    folder = checkpoint.folder_of(study.run(job.weights), _from(job))
+    return _is_run(job) or (folder / checkpoint.STATE).exists()
 
 
 def perform(study: Study, job: Job) -> None:

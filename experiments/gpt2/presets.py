@@ -185,9 +185,7 @@ _PAPER_BASES = (
 
 SMOKE = Preset(
     name="smoke",
-    training=replace(
-        Training.smoke(vocabulary=384), lr=1e-3, warmup=20, batch=20, steps=160, weight_decay=0.01
-    ),
+    training=Training.smoke(),
     tokenizer="bpe",
     bases=(Base((0.5, 0.5), (0.3,), 0.3), Base((0.9, 0.1), (0.06,), 0.06)),
     checkpoints=(60, 120),
@@ -204,7 +202,7 @@ SMOKE = Preset(
 
 CPU = Preset(
     name="cpu",
-    training=replace(Training.cpu(), batch=20, steps=1400, weight_decay=0.01),
+    training=Training.cpu(),
     tokenizer="bpe",
     bases=_PAPER_BASES,
     checkpoints=(150, 500, 850, 1200),
@@ -220,7 +218,7 @@ CPU = Preset(
 
 GPU = Preset(
     name="gpu",
-    training=replace(Training.gpu(), batch=120, steps=2600, weight_decay=0.01, clip=None),
+    training=Training.gpu(),
     tokenizer="bpe",
     bases=_PAPER_BASES,
     checkpoints=(300, 1200, 2200),

@@ -131,16 +131,16 @@ class Training:
         return [f"{name}: {mine[name]} → {theirs[name]}" for name in mine if mine[name] != theirs[name]]
 
     @classmethod
-    def smoke(cls, vocabulary: int = 512) -> Self:
+    def smoke(cls, vocabulary: int = 384) -> Self:
         """Seconds on two cores: about 50 k parameters, for synthetic languages."""
         size = Architecture(layers=2, width=32, heads=2, context=32, vocabulary=vocabulary)
-        return cls(size, lr=3e-3, warmup=20, batch=8, steps=200)
+        return cls(size, lr=1e-3, warmup=20, batch=20, steps=160, weight_decay=0.01)
 
     @classmethod
     def cpu(cls, vocabulary: int = 2048) -> Self:
         """A model of about a million parameters, for real text on two cores."""
         size = Architecture(layers=4, width=128, heads=4, context=64, vocabulary=vocabulary)
-        return cls(size, lr=1e-3, warmup=100, batch=16, steps=1400)
+        return cls(size, lr=1e-3, warmup=100, batch=20, steps=1400, weight_decay=0.01)
 
     @classmethod
     def gpu(cls, vocabulary: int = 16384) -> Self:
@@ -150,12 +150,12 @@ class Training:
             size,
             lr=6e-4,
             warmup=200,
-            batch=128,
-            steps=6000,
+            weight_decay=0.01,
+            batch=120,
+            steps=2600,
             precision="bf16",
             compile=True,
             device="cuda",
-            clip=1.0,
         )
 
     @classmethod

@@ -24,9 +24,9 @@ from torch import Tensor
 
 from commute_verify.errors import CommuteError
 from experiments.gpt2.order import domain_key
-from experiments.gpt2.sources import Source
+from experiments.gpt2.sources import Source, is_of
 from experiments.gpt2.tokenizer import Tokenizer, TokenizerSpec, digest, plain_spec
-from experiments.storage import write
+from experiments.storage import reason, write
 
 FORMAT, VERSION = "commute_verify shards", 1
 META = "shards.json"
@@ -46,6 +46,7 @@ class Shards:
         self.domains: tuple[str, ...] = tuple(meta["order"])
         self.vocabulary: int = int(meta["vocabulary"])
         self.key: str = str(meta["key"])
+        self.separator: int = int(meta["separator"])
         self._maps: dict[tuple[str, str], Tokens] = {}
 
     @classmethod
@@ -55,7 +56,7 @@ class Shards:
         try:
             meta = json.loads((folder / META).read_bytes())
         except OSError as error:
-            raise CommuteError(f"{folder} holds no shards ({META}: {error.strerror}): build them") from error
+            raise CommuteError(f"{folder} holds no shards ({META}: {reason(error)}): build them") from error
         except ValueError as error:
             raise CommuteError(f"{folder / META} is not JSON ({error}): {again}") from error
         if not isinstance(meta, dict) or (meta.get("format"), meta.get("version")) != (FORMAT, VERSION):
@@ -152,6 +153,9 @@ def build(
     """
     if not 0 < validation_share <= 0.5:
         raise CommuteError(f"validation_share is {validation_share}: give a share above 0 and at most 0.5")
+    for name, limit in (("limit_documents", limit_documents), ("limit_bytes", limit_bytes)):
+        if limit is not None and limit < 1:
+            raise CommuteError(f"{name} is {limit}: give 1 or more, or leave it away")
     settings = {
         "sources": {name: source.identity() for name, source in sources.items()},
         "tokenizer": plain_spec(tokenizer),
@@ -163,7 +167,7 @@ def build(
     }
     key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
     if (folder / META).exists():
-        return _same(Shards.open(folder), key, settings)
+        return _same(Shards.open(folder), key, settings, sources)
     if folder.exists() and any(folder.iterdir()):
         raise CommuteError(f"{folder} exists and holds no shards: give another folder, or remove it")
     partial = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
@@ -190,22 +194,30 @@ def build(
             "dtype": dtype,
         }
         write(partial / META, (json.dumps(meta, sort_keys=True, indent=1) + "\n").encode())
+        Shards.open(partial)
         with suppress(OSError):
             folder.rmdir()
         os.replace(partial, folder)
     except OSError as error:
+        if (folder / META).exists():  # another command was faster
+            return _same(Shards.open(folder), key, settings, sources)
         raise CommuteError(
-            f"cannot write {folder} ({error.strerror}): make room, or choose another"
+            f"cannot write {folder} ({reason(error)}): make room, or choose another"
         ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return Shards.open(folder)
 
 
-def _same(shards: Shards, key: str, settings: Mapping[str, Any]) -> Shards:
+def _same(shards: Shards, key: str, settings: Mapping[str, Any], sources: Mapping[str, Source]) -> Shards:
     if shards.key != key:
         held = shards.meta["settings"]
         changed = sorted(name for name in settings if held.get(name) != settings[name])
+        before = held.get("sources", {})
+        if before.keys() == sources.keys() and all(is_of(sources[name], before[name]) for name in before):
+            changed.remove("sources")
+        if not changed:
+            return shards
         raise CommuteError(
             f"{shards.folder} holds shards of other settings ({', '.join(changed)} changed): "
             "give another folder, or remove it"
@@ -250,7 +262,7 @@ def _tokenised(
         while chunk := list(islice(texts, CHUNK)):
             for text, ids in zip(chunk, tokenizer.encode(chunk), strict=True):
                 split = "validation" if _held_out(seed, name, number, stride) else "train"
-                np.array([*ids, tokenizer.separator], dtype=dtype).tofile(files[split])
+                files[split].write(np.array([*ids, tokenizer.separator], dtype=dtype).tobytes())
                 for what, more in (("documents", 1), ("bytes", len(text.encode())), ("tokens", len(ids) + 1)):
                     counted[split][what] += more
                 number += 1

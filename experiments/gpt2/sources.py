@@ -19,7 +19,7 @@ import io
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -27,6 +27,7 @@ from typing import Any, Protocol
 
 from commute_verify.errors import CommuteError
 from experiments.gpt2.languages import Language
+from experiments.storage import reason
 
 ENDS = 1 << 20
 """Bytes at either end of a file that its digest is taken of."""
@@ -77,10 +78,8 @@ class File:
 
     def documents(self) -> Iterator[str]:
         """Documents that are not blank, in the file's order."""
-        name = self.path.name.removesuffix(".gz")
-        lines = name.endswith((".jsonl", ".json"))
         found = False
-        for text in self._json_lines() if lines else self._texts():
+        for text in self._json_lines() if self._is_json() else self._texts():
             if text.strip():
                 found = True
                 yield text
@@ -88,18 +87,28 @@ class File:
             raise CommuteError(f"{self.path} holds no document: give a file with text")
 
     def identity(self) -> dict[str, Any]:
-        """Name, size, and a digest of the first and last MiB."""
+        """Size and digest of the content, whatever it is called, and whether lines are JSON."""
         try:
-            size = self.path.stat().st_size
             with open(self.path, "rb") as file:
-                digest = hashlib.sha256(file.read(ENDS))
-                file.seek(max(0, size - ENDS))
-                digest.update(file.read())
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+                size = file.tell()
         except OSError as error:
             raise CommuteError(
-                f"cannot read {self.path} ({error.strerror}): give a file that exists"
+                f"cannot read {self.path} ({reason(error)}): give a file that exists"
             ) from error
+        return {"kind": "file", "json": self._is_json(), "bytes": size, "sha256": digest}
+
+    def ends(self) -> dict[str, Any]:
+        """What `identity` was in shards of before: name, size, and a digest of the first and last MiB."""
+        size = self.path.stat().st_size
+        with open(self.path, "rb") as file:
+            digest = hashlib.sha256(file.read(ENDS))
+            file.seek(max(0, size - ENDS))
+            digest.update(file.read())
         return {"kind": "file", "name": self.path.name, "bytes": size, "sha256_of_ends": digest.hexdigest()}
+
+    def _is_json(self) -> bool:
+        return self.path.name.removesuffix(".gz").endswith((".jsonl", ".json"))
 
     def _texts(self) -> Iterator[str]:
         separator = "\f" if self._has("\f") else None
@@ -157,7 +166,7 @@ class File:
             raise CommuteError(f"{self.path} is cut short or not gzip ({error}): fetch it again") from error
         except OSError as error:
             raise CommuteError(
-                f"cannot read {self.path} ({error.strerror}): give a file that exists"
+                f"cannot read {self.path} ({reason(error)}): give a file that exists"
             ) from error
 
 
@@ -173,7 +182,9 @@ class HuggingFace:
         try:
             from datasets import load_dataset  # type: ignore[import-not-found,unused-ignore]
         except ImportError as error:
-            raise CommuteError("the package datasets is not installed: pip install datasets") from error
+            raise CommuteError(
+                "the package datasets is not installed: pip install datasets, or this project with [hub]"
+            ) from error
         try:
             rows = load_dataset(self.name, self.config, split="train", streaming=True)
         except (OSError, ValueError) as error:
@@ -187,6 +198,13 @@ class HuggingFace:
     def identity(self) -> dict[str, Any]:
         """Name and configuration."""
         return {"kind": "huggingface", "name": self.name, "config": self.config}
+
+
+def is_of(source: Source, held: Mapping[str, Any]) -> bool:
+    """Whether an identity that was written down, in this form or an older one, is the source's."""
+    if isinstance(source, File) and "sha256_of_ends" in held:
+        return source.ends() == held
+    return source.identity() == held
 
 
 def parse(data: Sequence[str], seed: int = 0) -> dict[str, Source]:

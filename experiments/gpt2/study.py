@@ -95,6 +95,11 @@ def load(path: Path) -> dict[str, Any]:
     """A piece; CommuteError when it cannot be read."""
     try:
         found = json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise CommuteError(
+            f"{path} is not there: give the folder of a study that has begun, or the command "
+            "without --collect"
+        ) from error
     except (OSError, ValueError) as error:
         raise CommuteError(f"cannot read {path} ({error}): delete it, and it is computed again") from error
     if not isinstance(found, dict):

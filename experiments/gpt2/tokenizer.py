@@ -13,6 +13,7 @@ import numpy as np
 from commute_verify.errors import CommuteError
 from experiments.gpt2.order import domain_key
 from experiments.gpt2.sources import Source
+from experiments.storage import reason
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -74,8 +75,11 @@ class Tokenizer:
         return text
 
     def save(self, folder: Path) -> None:
-        """Write tokenizer.json and what transformers needs beside it."""
-        self._wrapped.save_pretrained(str(folder))
+        """Write tokenizer.json and what transformers needs beside it; raises CommuteError when it cannot."""
+        try:
+            self._wrapped.save_pretrained(str(folder))
+        except Exception as error:  # tokenizers raises no narrower one
+            raise CommuteError(f"cannot write {folder} ({reason(error)}): make room for it") from error
 
     @classmethod
     def load(cls, where: str | Path) -> Tokenizer:

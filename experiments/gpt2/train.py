@@ -10,14 +10,16 @@ import argparse
 import dataclasses
 import hashlib
 import json
+import math
 import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec
 
 import torch
 from torch import Tensor, nn
@@ -29,10 +31,12 @@ from experiments.gpt2 import shards as shard_files
 from experiments.gpt2 import sources
 from experiments.gpt2.checkpoint import Checkpoint, State
 from experiments.gpt2.evaluate import evaluate
+from experiments.gpt2.lock import alone
 from experiments.gpt2.metrics import Clock, Metrics
 from experiments.gpt2.model import (
     build,
     device_of,
+    end_documents,
     flops_per_token,
     load_optimizer,
     optimizer_for,
@@ -44,13 +48,39 @@ from experiments.gpt2.parallel import Ranks, Reduced, joined
 from experiments.gpt2.plan import Plan, Rows
 from experiments.gpt2.progress import Progress
 from experiments.gpt2.settings import Training
-from experiments.gpt2.shards import Shards
+from experiments.gpt2.shards import SPLITS, Shards
 from experiments.gpt2.tokenizer import TokenizerSpec
 from experiments.storage import write
 
 RUN = "run.json"
+LONG = 1 << 17
+"""Tokens of a step from which on waiting for it costs nothing that counts."""
+P = ParamSpec("P")
+Trains = Callable[Concatenate[Training, Shards, WeightSchedule, Checkpoint | None, Path, P], Checkpoint]
 
 
+def _one_at_a_time(function: Trains[P]) -> Trains[P]:
+    """Refuse a second training into the same folder while the first goes on."""
+
+    @wraps(function)
+    def locked(
+        settings: Training,
+        shards: Shards,
+        stages: WeightSchedule,
+        start: Checkpoint | None,
+        out: Path,
+        /,
+        *given: P.args,
+        **options: P.kwargs,
+    ) -> Checkpoint:
+        with ExitStack() as held:
+            Ranks.here().on_main(lambda: held.enter_context(alone(out)))
+            return function(settings, shards, stages, start, out, *given, **options)
+
+    return locked
+
+
+@_one_at_a_time
 def train(
     settings: Training,
     shards: Shards,
@@ -74,7 +104,8 @@ def train(
     steps done) and the last; two more, every `save_every` steps, wait for a resume and go at the end. The
     batch of a step follows from (seed, cursor, counts) alone. Validation losses after the steps of
     `evaluate_at` and every `evaluate_every` are in metrics.jsonl (`metrics.evaluations`). `counts`: see
-    `Plan`. If `out` holds this run already, it goes on, or returns at once if it is over.
+    `Plan`. If `out` holds this run already, it goes on, or returns at once if it is over and all that it was
+    to keep is whole; what is not is trained again, from the last whole checkpoint before it.
 
     Raises CommuteError where `out` holds another run (naming what changed), the start does not fit the
     settings or the tokenizer, a domain is too small, the loss is not finite, or a disk is full;
@@ -84,13 +115,20 @@ def train(
     device = device_of(settings.device)
     first = start.state.step if start else 0
     plan = Plan(settings, shards, stages, first, counts)
-    _check(settings, shards, start, ranks)
+    _check(settings, shards, plan, start, ranks)
+    _check_numbers(plan, save_at, save_every, evaluate_at, evaluate_every, evaluate_windows)
     ranks.on_main(lambda: _claim(out, _identity(settings, shards, stages, start, counts)))
-    held = checkpoints.latest(out) or start
-    if held is not None and held.state.step >= plan.last and held is not start:
-        return held
+    kept = {*save_at, plan.last}
+    newest = checkpoints.latest(out)
+    lost = _lost(out, kept, first, newest)
+    intact = {step for step in kept if newest and step <= newest.state.step} - lost
+    held = (checkpoints.latest(out, before=min(lost)) if lost else newest) or start
+    ranks.on_main(lambda: _tell_lost(out, lost, held))
+    if newest is not None and newest.state.step >= plan.last and not lost:
+        return newest
 
     model = held.model() if held else build(settings.architecture, settings.seed)
+    end_documents(model, shards.separator)
     model.to(device)  # type: ignore[arg-type]
     optimizer = optimizer_for(model, settings)
     if held:
@@ -100,17 +138,18 @@ def train(
     begun = held.state.step if held else 0
     losses_of: Any = torch.compile(token_losses) if settings.compile else token_losses
     reduced = Reduced(model, ranks, extra=len(stages.domains) + 1)
-    kept = {*save_at, plan.last}
     asked = {*evaluate_at} | (
         {plan.last, *range(first, plan.last, evaluate_every)} if evaluate_every else set()
     )
-    per_read = 10 if device.type == "cuda" or ranks.count > 1 else 1
     tokens = settings.batch * settings.architecture.context
+    per_read = steps_per_reading(device.type, tokens)
     mfu_of = _mfu(settings, device, ranks, peak)
     unread: list[tuple[int, Tensor, list[int]]] = []
 
     with (
-        _told(out, begun, shards, ranks, tensorboard, plan, progress) as (metrics, bar),
+        _told(
+            out, newest.state.step if newest else None, begun, shards, ranks, tensorboard, plan, progress
+        ) as (metrics, bar),
         _stoppable() as stop,
         _repeatable(device, settings.seed, held.state.rng if held else None),
     ):
@@ -124,7 +163,9 @@ def train(
             def written() -> None:
                 if metrics:
                     metrics.sync()
-                checkpoints.save(folder, model, optimizer, shards.tokenizer_folder, state)
+                _check_finite(model, step)
+                if step not in intact:
+                    checkpoints.save(folder, model, optimizer, shards.tokenizer_folder, state)
                 _prune(out, kept, finished=step == plan.last)
 
             ranks.on_main(written)
@@ -132,6 +173,8 @@ def train(
 
         def validate(step: int) -> None:
             loss = evaluate(model, shards, stages.domains, windows=evaluate_windows)
+            if not all(map(math.isfinite, loss.values())):
+                raise _diverged(f"the validation loss is not finite after step {step} ({loss})")
             if metrics:
                 metrics.evaluation(step, loss)
 
@@ -204,21 +247,65 @@ def _read(
             name: sums[k] / (count[k] * settings.architecture.context) if count[k] else None
             for k, name in enumerate(domains)
         }
-        if not all(value is None or abs(value) < float("inf") for value in loss.values()):
-            raise CommuteError(
-                f"the loss is not finite at step {step} ({loss}): lower the learning rate, or clip the "
-                "gradient; the last checkpoint is from before"
-            )
+        if not all(value is None or math.isfinite(value) for value in loss.values()):
+            raise _diverged(f"the loss is not finite at step {step} ({loss})")
         if metrics:
             metrics.step(step, settings.lr_at(step), loss, speed, mfu)
     if metrics and bar is not None:
-        bits = {name: metrics.bits(name, nats) for name, nats in loss.items()}
+        bits = metrics.bits("train", loss)
         bar.tell(len(unread), bits, speed, mfu)
     unread.clear()
     return any(sums[-1] > 0 for sums in numbers)
 
 
-def _check(settings: Training, shards: Shards, start: Checkpoint | None, ranks: Ranks) -> None:
+def steps_per_reading(device: str, tokens: int) -> int:
+    """Steps between two readings of a GPU's numbers, each of which waits for it: long steps are read at once.
+
+    A stop is seen by all ranks at a reading.
+    """
+    return 10 if device == "cuda" and tokens < LONG else 1
+
+
+def _diverged(what: str) -> CommuteError:
+    return CommuteError(
+        f"{what}: lower the learning rate, or clip the gradient; the last checkpoint is from before"
+    )
+
+
+def _check_finite(model: nn.Module, step: int) -> None:
+    wrong = [name for name, p in model.named_parameters() if not bool(torch.isfinite(p).all())]
+    if wrong:
+        raise _diverged(f"parameters are not finite after step {step} ({wrong[0]}, {len(wrong)} in all)")
+
+
+def _check_numbers(
+    plan: Plan,
+    save_at: Sequence[int],
+    save_every: int | None,
+    evaluate_at: Sequence[int],
+    evaluate_every: int | None,
+    windows: int,
+) -> None:
+    for name, value in (
+        ("save_every", save_every), ("evaluate_every", evaluate_every), ("evaluate_windows", windows)
+    ):  # fmt: skip
+        if value is not None and value < 1:
+            raise CommuteError(f"{name} is {value}: give a whole number ≥ 1")
+    for name, steps in (("save_at", save_at), ("evaluate_at", evaluate_at)):
+        beyond = [step for step in steps if not plan.first <= step <= plan.last]
+        if beyond:
+            raise CommuteError(
+                f"{name} names step {beyond[0]}, and the run goes from {plan.first} to {plan.last}: give "
+                "steps of the run"
+            )
+
+
+def _check(settings: Training, shards: Shards, plan: Plan, start: Checkpoint | None, ranks: Ranks) -> None:
+    if settings.decay == "cosine" and plan.last > settings.steps:
+        raise CommuteError(
+            f"the learning rate falls until step {settings.steps}, and the run ends at step {plan.last}: "
+            f"give steps {plan.last}"
+        )
     if shards.vocabulary > settings.architecture.vocabulary:
         raise CommuteError(
             f"the shards' tokenizer has {shards.vocabulary} entries and the model "
@@ -283,6 +370,24 @@ def _claim(out: Path, identity: dict[str, Any]) -> None:
         )
 
 
+def _lost(out: Path, kept: set[int], first: int, newest: Checkpoint | None) -> set[int]:
+    """The steps whose checkpoints should be there by now, and are not or not whole."""
+    if newest is None:
+        return set()
+    due = {step for step in kept if first <= step < newest.state.step}
+    return {step for step in due if not checkpoints.is_whole(out, step)}
+
+
+def _tell_lost(out: Path, lost: set[int], held: Checkpoint | None) -> None:
+    if lost:
+        steps, again = ", ".join(str(step) for step in sorted(lost)), held.state.step if held else 0
+        print(
+            f"{out} lacks whole checkpoints of steps {steps}: training again from step {again}",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
 def _prune(out: Path, kept: set[int], finished: bool) -> None:
     """Keep the two newest checkpoints of those that nobody asked to keep, and none when the run is over."""
     waiting = [step for step in checkpoints.steps_saved(out) if step not in kept]
@@ -297,14 +402,23 @@ def _mfu(settings: Training, device: torch.device, ranks: Ranks, given: float | 
 
 @contextmanager
 def _told(
-    out: Path, begun: int, shards: Shards, ranks: Ranks, board: bool, plan: Plan, progress: bool
+    out: Path,
+    front: int | None,
+    begun: int,
+    shards: Shards,
+    ranks: Ranks,
+    board: bool,
+    plan: Plan,
+    progress: bool,
 ) -> Iterator[tuple[Metrics | None, Progress | None]]:
-    """The metrics file and the progress bar of the rank that writes."""
+    """The metrics file, which is true up to `front`, and the progress bar of the rank that writes."""
     if not ranks.main:
         yield None, None
         return
-    per_token = {name: shards.bytes_per_token(name, "train") for name in shards.domains}
-    metrics = Metrics(out, begun if begun > plan.first else None, per_token, board)
+    per_token = {
+        split: {name: shards.bytes_per_token(name, split) for name in shards.domains} for split in SPLITS
+    }
+    metrics = Metrics(out, front, per_token, board)
     bar = Progress(begun - plan.first, plan.last - plan.first, progress)
     try:
         yield metrics, bar
@@ -405,18 +519,21 @@ def _run(options: argparse.Namespace, ranks: Ranks) -> Checkpoint:
     shards = built()
     settings = _settings(options, shards.vocabulary)
     stages = WeightSchedule.constant(_weights(options.weights, tuple(held)), settings.steps)
+    start = checkpoints.load(options.start) if options.start else None
+    if start:  # the learning rate is that of the step, counted from the first of all
+        settings = dataclasses.replace(settings, steps=start.state.step + settings.steps)
     if ranks.main:
         counted = ", ".join(f"{name} {shards.tokens(name, 'train'):,}" for name in shards.domains)
-        print(f"{settings.steps} steps; training tokens: {counted}", flush=True)
+        print(f"{stages.duration:.0f} steps; training tokens: {counted}", flush=True)
     return train(
         settings,
         shards,
         stages,
-        checkpoints.load(options.start) if options.start else None,
+        start,
         options.out,
         save_at=options.save_at,
         save_every=options.save_every or None,
-        evaluate_every=options.evaluate_every,
+        evaluate_every=options.evaluate_every or None,
         evaluate_windows=options.evaluate_windows,
         counts=options.counts,
         tensorboard=options.tensorboard,
@@ -478,7 +595,7 @@ def _parser() -> argparse.ArgumentParser:
     data.add_argument("--data-seed", type=int, default=0, help="seed of languages, samples and splits")
     run = parser.add_argument_group("run")
     run.add_argument("--out", type=Path, required=True, help="folder of the run; an unfinished run goes on")
-    run.add_argument("--start", type=Path, help="a checkpoint to start from")
+    run.add_argument("--start", type=Path, help="a checkpoint to start from; --steps are counted from it")
     run.add_argument("--weights", help="domain weights, in the order of --data (default: equal)")
     run.add_argument("--counts", default="sampled", help="sampled (paper) or exact")
     run.add_argument("--save-at", type=_numbers, default=(), help="steps whose checkpoints are kept: 100,200")
