@@ -287,6 +287,12 @@ def test_text_that_is_cut_short_is_refused(data):
         OrderEffect.from_json(text[:cut])
 
 
+def test_an_effect_from_before_the_start_up_was_timed_is_read():
+    record = json.loads(effect_of(CLEAR).to_json())
+    del record["cost"]["start_up_seconds"]
+    assert OrderEffect.from_json(json.dumps(record)).cost.start_up_seconds == 0
+
+
 GOOD = json.loads(effect_of(CLEAR).to_json())
 HOSTILE = [
     {"format": "another"},
