@@ -1,15 +1,22 @@
-"""From an estimate of the order effect to a schedule: what to train when, how sure that is, what changes it."""
+"""From an estimate of the order effect to a schedule: what to train when, and how sure that is."""
 
-from commute_verify.planning.blocks import BlockPlan, Turn, plan_blocks
+from commute_verify.planning.blocks import BlockPlan, plan_blocks
 from commute_verify.planning.ordering import Ordering, best_order
-from commute_verify.planning.resampling import Resampling, Robustness
+from commute_verify.planning.pareto import ParetoTilt, pareto_tilt
+from commute_verify.planning.resampling import Resampling, Robustness, Turn
+from commute_verify.planning.tilts import TiltPlan, TiltWindow, plan_tilt
 
 __all__ = [
     "BlockPlan",
     "Ordering",
+    "ParetoTilt",
     "Resampling",
     "Robustness",
+    "TiltPlan",
+    "TiltWindow",
     "Turn",
     "best_order",
+    "pareto_tilt",
     "plan_blocks",
+    "plan_tilt",
 ]

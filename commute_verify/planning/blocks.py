@@ -12,30 +12,13 @@ from commute_verify.criterion.effect import OrderEffect
 from commute_verify.errors import CommuteError
 from commute_verify.planning import given
 from commute_verify.planning.ordering import Ordering, best_order
-from commute_verify.planning.resampling import Resampling, Robustness, least_costs, robustness
+from commute_verify.planning.resampling import Resampling, Robustness, Turn, least_costs, robustness
 from commute_verify.schedules import WeightSchedule
 
 Array = NDArray[np.float64]
 
 RESAMPLED = 12
 """Up to so many domains the best order of every draw is computed; beyond it, a bound on its gain."""
-
-
-@dataclass(frozen=True)
-class Turn:
-    """What would change the plan most easily: P of one pair, moved by ``change`` or ``stderrs`` errors."""
-
-    first: str
-    then: str
-    change: float
-    stderrs: float
-
-    def __str__(self) -> str:
-        """The pair and the change, in words."""
-        return (
-            f"Another order would be best if P of {self.first} before {self.then} were {self.change:.3g} "
-            f"({self.stderrs:.2g} standard errors) higher."
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +103,7 @@ def plan_blocks(
     Beyond 12 domains the interval uses Σ |error of a pair| in place of the best order of the errors: wider,
     and still valid. Raises CommuteError for totals that are not above 0, and for unknown names.
     """
-    chosen, how = given.target_of(effect, target), (resampling or Resampling()).at_look(effect.looks)
+    chosen, how = given.target_of(effect, target), (resampling or Resampling()).shared(effect.looks)
     T = given.per_domain(effect, totals, "totals")
     short = [name for name, total in zip(effect.domains, T, strict=True) if total <= 0]
     if short:
@@ -142,7 +125,7 @@ def plan_blocks(
         -found.second_cost,
         _tied(effect, found),
         given.unresolved_pairs(effect, chosen, how.alpha),
-        _turn(effect, found, scale, effect.stderr[chosen]),
+        _turn(effect, found, scale, chosen),
     )
 
 
@@ -173,13 +156,15 @@ def _tied(effect: OrderEffect, found: Ordering) -> tuple[tuple[str, str], ...]:
     return tuple((effect.domains[i], effect.domains[j]) for i, j in pairs if found.forced[j, i] == 0)
 
 
-def _turn(effect: OrderEffect, found: Ordering, scale: Array, stderr: Array) -> Turn | None:
+def _turn(effect: OrderEffect, found: Ordering, scale: Array, target: str) -> Turn | None:
     """The pair whose P, moved by the fewest standard errors, makes another order the best."""
+    stderr = effect.stderr[target]
     if found.forced is None:
         return None
     turns = []
     for i, j in zip(*_pairs(found.order), strict=True):
         change = float(found.forced[j, i] / (2 * scale[i, j]))
         errors = change / float(stderr[i, j]) if stderr[i, j] > 0 else np.inf if change else 0.0
-        turns.append(Turn(effect.domains[i], effect.domains[j], change, errors))
+        one, other = effect.domains[i], effect.domains[j]
+        turns.append(Turn(one, other, f"P({one}, {other}; {target})", change, errors))
     return min(turns, key=lambda turn: turn.stderrs)

@@ -64,3 +64,26 @@ def pairs_in_words(pairs: tuple[tuple[str, str], ...], most: int = 4) -> str:
 
 def _named(effect: OrderEffect) -> str:
     return ", ".join(effect.domains)
+
+
+def on_simplex(effect: OrderEffect, weights: Mapping[str, float]) -> Array:
+    """The weights (K,) in the effect's order, if they are at least 0 and sum to 1; their sum made exact."""
+    w = per_domain(effect, weights, "weights")
+    if w.min() < 0 or not math.isclose(w.sum(), 1.0, abs_tol=1e-9):
+        raise CommuteError(f"weights {dict(weights)}; give numbers of at least 0 that sum to 1")
+    scaled: Array = w / w.sum()
+    return scaled
+
+
+def split(steps: int, windows: int) -> list[int]:
+    """So many windows of whole steps, as equal as can be, each of at least 2.
+
+    >>> split(10, 3)
+    [4, 3, 3]
+    """
+    if steps != int(steps) or windows != int(windows) or windows < 1 or steps < 2 * windows:
+        raise CommuteError(
+            f"{steps} steps in {windows} windows; a tilt needs whole windows of at least 2 steps each"
+        )
+    each, more = divmod(int(steps), int(windows))
+    return [each + (n < more) for n in range(int(windows))]

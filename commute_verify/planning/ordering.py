@@ -1,4 +1,4 @@
-"""The linear ordering problem: the order of items in which the pairs cost least, and what else comes close."""
+"""The linear ordering problem: the order in which the pairs cost least, and what else comes close."""
 
 from __future__ import annotations
 

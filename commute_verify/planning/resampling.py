@@ -40,9 +40,10 @@ class Resampling:
         if self.method not in ("student", "bootstrap"):
             raise CommuteError(f"method {self.method!r}; give 'student' or 'bootstrap'")
 
-    def at_look(self, looks: int) -> Resampling:
-        """The same with draws enough for an alpha that repeated looks share."""
-        return replace(self, draws=max(self.draws, math.ceil(10 * look_factor(looks) / self.alpha)))
+    def shared(self, looks: int, targets: int = 1) -> Resampling:
+        """The same with draws enough for an alpha that repeated looks and several targets share."""
+        needed = math.ceil(10 * look_factor(looks) * targets / self.alpha)
+        return replace(self, draws=max(self.draws, needed))
 
     def errors(self, replicates: Array, stream: int = 0) -> Array:
         """Draws (N, …) of the error of the mean of the replicates (R, …); equal streams give equal draws."""
@@ -93,20 +94,59 @@ class Robustness:
         )
 
 
+@dataclass(frozen=True)
+class Turn:
+    """What would change a plan most easily: ``quantity``, higher by ``change`` or ``stderrs`` errors.
+
+    It compares two domains, ``first`` before ``then`` in the plan.
+    """
+
+    first: str
+    then: str
+    quantity: str
+    change: float
+    stderrs: float
+
+    def __str__(self) -> str:
+        """The change in words."""
+        return (
+            f"Another schedule would be best if {self.quantity} were higher by {self.change:.3g} "
+            f"({self.stderrs:.2g} standard errors), {self.first} coming before {self.then} here."
+        )
+
+
+def half_width(luck: Array, alpha: float, looks: int) -> float:
+    """Half the width of the interval that covers every schedule's gain at once, over repeated looks.
+
+    It is the 1 − alpha quantile of ``luck`` (N,), the best gain that each drawn error alone gives.
+
+    >>> half_width(np.arange(20.0), 0.5, 0)
+    10.0
+    """
+    return float(np.quantile(luck, 1 - alpha / look_factor(looks), method="higher"))
+
+
 def robustness(
-    gain: float, drawn: Array, luck: Array, best: Array | None, alpha: float, *, looks: int = 0, floor: float = 0
+    gain: float,
+    drawn: Array,
+    luck: Array,
+    best: Array | None,
+    alpha: float,
+    *,
+    looks: int = 0,
+    floor: float = 0.0,
+    near: float = 1e-9,
 ) -> Robustness:
     """From the schedule's gain in each draw (N,), and the best gain that the drawn errors alone give (N,).
 
-    ``best`` (N,) is the best gain of all schedules in each draw; a draw is won within 1% of it. The half
-    width is the 1 − alpha quantile of ``luck``, so that the gain of every schedule is covered at once,
-    whichever is chosen; alpha is shared out over repeated ``looks``.
+    ``best`` (N,) is the best gain of all schedules in each draw, and a draw is won by what comes within the
+    share ``near`` of it.
 
     >>> robustness(1.0, np.full(20, 1.0), np.linspace(0, 0.19, 20), None, 0.5).resolved
     True
     """
-    width = float(np.quantile(luck, 1 - alpha / look_factor(looks), method="higher"))
-    wins = None if best is None else float(np.mean(drawn >= best - 0.01 * np.abs(best)))
+    width = half_width(luck, alpha, looks)
+    wins = None if best is None else float(np.mean(drawn >= best - near * np.abs(best)))
     beats = float(np.mean(drawn > 0))
     return Robustness(gain, gain - width, gain + width, beats, wins, len(drawn), alpha, floor)
 
