@@ -31,7 +31,7 @@ _HOME = {
     "lie_bracket": "commute_verify.criterion",
     "order_effect": "commute_verify.criterion",
 }
-_ROOMS = ("codegen", "criterion", "flows", "kernels", "report", "symbolic")
+_ROOMS = ("codegen", "criterion", "flows", "kernels", "planning", "report", "symbolic")
 
 __all__ = ["__version__", *_HOME, *_ROOMS]
 

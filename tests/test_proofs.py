@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -61,11 +62,19 @@ REQUIRED = {
     "k-hvps",
     "discrete-steps",
     "learning-rate-first-order",
+    "blocks-linear-ordering",
+    "blocks-by-subsets",
+    "blocks-pairs-circle",
+    "tilt-linear",
+    "tilt-value",
+    "tilt-switch",
 }
 
 delta, eps = sp.symbols("delta epsilon", positive=True)
 n, eta, Dt = sp.symbols("n eta Dt", positive=True)
 gamma1, gamma2 = sp.symbols("gamma1 gamma2", positive=True)
+p, q = sp.symbols("p q", positive=True)
+half = sp.Rational(1, 2)
 R = {tree(2, tree(1)): 1, tree(1, tree(2)): -1}
 
 
@@ -113,6 +122,15 @@ def test_the_printed_formula_can_be_drawn(claim_id):
         ("learning-rate-first-order", "holds", -(gamma1 - gamma2) * Dt, "corrected"),
         ("smoothness", "holds", (2, "o", 3), "false"),
         ("smoothness", "holds", (3, "O", 3), "holds"),
+        ("blocks-linear-ordering", "holds", (1, 1), "corrected"),
+        ("blocks-linear-ordering", "holds", (-half, -1), "holds"),
+        ("blocks-by-subsets", "holds", lambda cost, before, k: -sum(cost[i, k] for i in before), "holds"),
+        ("blocks-by-subsets", "holds", lambda cost, before, k: 2 * sum(cost[i, k] for i in before), "false"),
+        ("blocks-pairs-circle", "false", 0, "holds"),
+        ("tilt-linear", "holds", (p * q * (p + q), False), "corrected"),
+        ("tilt-linear", "holds", (-p * q * (p + q) / 2, False), "corrected"),
+        ("tilt-value", "holds", (1, "weighted median"), "false"),
+        ("tilt-switch", "holds", Fraction(1, 4), "false"),
     ],
 )
 def test_a_changed_formula_changes_the_verdict(claim_id, verdict, changed, becomes):

@@ -409,7 +409,7 @@ DAMAGE = {
 @pytest.fixture(scope="module")
 def real() -> tuple[list[Experiment], dict]:
     """The quadratic experiment at smoke scale beside one file of claims, and their record."""
-    proofs, quadratic, _ = command.EXPERIMENTS
+    proofs, quadratic, *_ = command.EXPERIMENTS
     records = [
         {"id": "eq7", "source": "§3", "statement": "a", "verdict": "corrected", "correction": "b"},
         {"id": "k", "source": "extension: cost", "statement": "a", "verdict": "holds", "correction": None},
