@@ -12,9 +12,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from commute_verify.errors import CommuteError
-from experiments import claims, claims_page, kernels, quadratic, transformer_flow
+from experiments import claims, claims_page, kernels, planning, quadratic, transformer_flow
 from experiments.experiment import SCALES, Experiment, each
 from experiments.page import render, render_again
+from experiments.planning import page as planning_page
 from experiments.provenance import earlier_run, provenance
 from experiments.quadratic import page as quadratic_page
 from experiments.results import dump
@@ -46,6 +47,13 @@ EXPERIMENTS = (
         transformer_flow_page.sentence,
         transformer_flow_page.glance,
         code=("experiments/transformer_flow", "experiments/quadratic"),
+    ),
+    Experiment(
+        "planning",
+        each(planning.PARTS, planning.Settings),
+        planning_page.blocks,
+        planning_page.sentence,
+        code=("experiments/planning", "experiments/quadratic"),
     ),
     Experiment("kernels", kernels.parts, kernels.blocks, code=("experiments/kernels.py",)),
 )
