@@ -51,8 +51,9 @@ def _solve(
         constraints=rules,
         options={"time_limit": seconds, "mip_rel_gap": 0.0},
     )
-    proved = found.mip_dual_bound
-    bound = -float(np.abs(upper).sum()) if proved is None else scale * proved - float(upper.sum())
+    bound = -float(np.abs(upper).sum())
+    if found.mip_dual_bound is not None:
+        bound = max(bound, scale * found.mip_dual_bound - float(upper.sum()))
     if found.x is None:
         return None, bound
     ahead = np.zeros((K, K))

@@ -150,7 +150,8 @@ def _noise(result: dict[str, Any]) -> list[Block]:
             "The best of many orders looks good by luck alone. The interval of a plan holds for all orders "
             "at once; a plain interval of the chosen order's gain, beside it, does not know that it was "
             f"chosen. Estimates of {result['replicates']} replicates, P of random entries in units of their "
-            f"standard error, {result['trials']} in each row; with P = 0 any advice but to leave the order is false."
+            f"standard error, {result['trials']} in each row; with P = 0 any advice but to leave the order "
+            "as it is is false."
         ),
         Table(
             (
