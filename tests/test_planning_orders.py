@@ -153,7 +153,7 @@ def test_on_short_runs_the_plan_is_the_best_order_of_the_exact_flows(seed):
     rng = np.random.default_rng(seed)
     A, b, theta = quadratics(rng, 4)
     effect = effect_of(criterion(A, b, 0, theta)[None], 0.0)
-    totals = {name: 1e-3 * value for name, value in TOTALS.items()}
+    totals = {name: 1e-4 * value for name, value in TOTALS.items()}
     ends = {}
     for order in permutations(range(4)):
         durations = [totals[NAMES[k]] for k in order]
@@ -161,7 +161,7 @@ def test_on_short_runs_the_plan_is_the_best_order_of_the_exact_flows(seed):
     best = min(ends, key=ends.__getitem__)
     plan = plan_blocks(effect, totals)
     assert plan.order == tuple(NAMES[k] for k in best)
-    constant = loss(A, b, 0, flow(A, b, [np.array([6, 3, 2, 1]) / 12], [12e-3], theta))
+    constant = loss(A, b, 0, flow(A, b, [np.array([6, 3, 2, 1]) / 12], [12e-4], theta))
     assert 0.95 < (constant - ends[best]) / plan.gain < 1.05  # order: the remainder is O(T) of the gain
     assert not 0.95 < (ends[best] - constant) / plan.gain < 1.05  # the other sign would be seen
 
@@ -212,10 +212,12 @@ def test_two_domains_have_students_interval():
     P = np.zeros((8, 1, 2, 2))
     P[:, 0, 0, 1], P[:, 0, 1, 0] = values, -values
     effect = replace(effect_of(np.zeros((1, 2, 2))), P_replicates=P)
-    plan = plan_blocks(effect, {"en": 2.0, "ru": 1.0}, resampling=Resampling(draws=40000))
+    plan = plan_blocks(effect, {"en": 2.0, "ru": 1.0}, resampling=Resampling(draws=20000))
     half = stats.t.ppf(0.975, 7) * stats.sem(values)  # ½ T_i T_j = 1
     assert abs(plan.gain - abs(values.mean())) <= 1e-12
-    assert abs((plan.robustness.high - plan.robustness.low) / 2 / half - 1) < 0.03  # statistical: n = 40 000
+    assert (
+        abs((plan.robustness.high - plan.robustness.low) / 2 / half - 1) < 0.04
+    )  # statistical: n = 20 000, fixed seed
 
 
 @pytest.mark.parametrize("method", ["student", "bootstrap"])
@@ -229,16 +231,16 @@ def test_draws_have_the_covariance_of_the_mean(method):
 
 def test_the_interval_holds_for_the_best_of_many_orders_where_a_plain_one_does_not():
     covered = plain = 0
-    for trial in range(40):
-        effect = effect_of(np.zeros((1, 6, 6)), 1.0, seed=trial)
-        noise = antisymmetric(np.random.default_rng([trial, 7]), 8, 1, 6, 6)
+    for trial in range(30):
+        effect = effect_of(np.zeros((1, 5, 5)), 1.0, seed=trial)
+        noise = antisymmetric(np.random.default_rng([trial, 7]), 8, 1, 5, 5)
         effect = replace(effect, P_replicates=noise)  # the true P, and every true gain, are 0
-        plan = plan_blocks(effect, dict.fromkeys(NAMES[:6], 1.0), resampling=Resampling(draws=200))
+        plan = plan_blocks(effect, dict.fromkeys(NAMES[:5], 1.0), resampling=Resampling(draws=200))
         covered += plan.robustness.low <= 0 <= plan.robustness.high
         half = effect.excess_loss(plan.blocks, 1.0)["to en"].stderr * 2.365
         plain += plan.gain <= half
-    assert covered >= 34  # statistical: α = 1e-3 below 95% of 40
-    assert plain < 30  # what the choice does to an interval that ignores it
+    assert covered >= 24  # statistical: α = 1e-3 below 95% of 30, fixed seeds
+    assert plain <= 24  # what the choice does to an interval that ignores it
 
 
 def test_beyond_twelve_domains_the_interval_is_wider_and_says_nothing_of_wins(monkeypatch):

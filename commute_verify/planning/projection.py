@@ -21,6 +21,12 @@ def project(wanted: Array, durations: Array, totals: Array, low: Array, high: Ar
     >>> project(np.array([[0.8, 0.4], [0.5, 0.5]]), np.ones(2), np.ones(2), *free).round(6).tolist()
     [[0.6, 0.4], [0.4, 0.6]]
     """
+    least, most = durations @ low, durations @ high
+    for k in np.flatnonzero((totals < least - 1e-9 * most) | (totals > most + 1e-9 * most)):
+        raise CommuteError(
+            f"total {k + 1} of {totals[k]:g} is not within the [{least[k]:g}, {most[k]:g}] that the bounds "
+            "leave it: widen max_tilt or the limits"
+        )
     stages, domains = np.zeros(len(durations)), np.zeros(len(totals))
     scale = durations.sum()
     for _ in range(2000):
