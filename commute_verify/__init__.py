@@ -33,7 +33,7 @@ _HOME = {
     "order_effect": "commute_verify.criterion",
     "pooled": "commute_verify.criterion",
 }
-_ROOMS = ("codegen", "criterion", "flows", "kernels", "report", "symbolic")
+_ROOMS = ("codegen", "criterion", "flows", "kernels", "planning", "report", "symbolic")
 
 __all__ = ["__version__", *_HOME, *_ROOMS]
 

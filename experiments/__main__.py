@@ -12,11 +12,12 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from commute_verify.errors import CommuteError
-from experiments import claims, claims_page, kernels, quadratic, transformer_flow
+from experiments import claims, claims_page, kernels, planning, quadratic, transformer_flow
 from experiments.experiment import SCALES, Experiment, each
 from experiments.gpt2 import page as gpt2_page
 from experiments.gpt2.parts import parts as gpt2_parts
 from experiments.page import render, render_again
+from experiments.planning import page as planning_page
 from experiments.provenance import earlier_run, provenance
 from experiments.quadratic import page as quadratic_page
 from experiments.results import dump
@@ -56,6 +57,13 @@ EXPERIMENTS = (
         gpt2_page.sentence,
         gpt2_page.glance,
         code=("experiments/gpt2", "experiments/quadratic"),
+    ),
+    Experiment(
+        "planning",
+        each(planning.PARTS, planning.Settings),
+        planning_page.blocks,
+        planning_page.sentence,
+        code=("experiments/planning", "experiments/quadratic"),
     ),
     Experiment("kernels", kernels.parts, kernels.blocks, code=("experiments/kernels.py",)),
 )

@@ -32,6 +32,15 @@ MAY_IMPORT = {
         "commute_verify.schedules",
         "commute_verify.errors",
     },
+    "planning": {
+        "numpy",
+        "scipy",
+        "commute_verify.planning",
+        "commute_verify.criterion.effect",
+        "commute_verify.criterion.statistics",
+        "commute_verify.schedules",
+        "commute_verify.errors",
+    },
     "flows": {
         "numpy",
         "scipy",
@@ -145,6 +154,8 @@ def test_the_package_imports_nothing_that_is_built_on_it():
         ("criterion", "from transformers import Trainer"),
         ("criterion", "from commute_verify.flows import steps"),
         ("criterion", "from commute_verify.report import plot_effect"),
+        ("planning", "from commute_verify.flows import affine"),
+        ("planning", "def f():\n    import torch"),
         ("data", "import experiments"),
     ],
 )
@@ -224,6 +235,7 @@ def test_the_import_contracts_are_kept(copy_of_the_package):
         ("flows/affine.py", "from commute_verify.symbolic import trees"),
         ("criterion/effect.py", "import transformers"),
         ("criterion/hessian_products.py", "from commute_verify.flows import steps"),
+        ("criterion/hessian_products.py", "from commute_verify.planning import plan_tilt"),
     ],
 )
 def test_the_import_contracts_reject_a_planted_import(copy_of_the_package, module, planted):

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,12 @@ REQUIRED = {
     "second-moments-lasting",
     "tau-adamw",
     "tau-tail",
+    "blocks-linear-ordering",
+    "blocks-by-subsets",
+    "blocks-pairs-circle",
+    "tilt-linear",
+    "tilt-value",
+    "tilt-switch",
 }
 
 delta, eps = sp.symbols("delta epsilon", positive=True)
@@ -89,6 +96,8 @@ v, epsilon = sp.symbols("v epsilon", positive=True)
 gamma1, gamma2 = sp.symbols("gamma1 gamma2", positive=True)
 t, j = sp.Symbol("t", positive=True), sp.Symbol("j", nonnegative=True, integer=True)
 tau = sp.Symbol("tau", positive=True, integer=True)
+p, q = sp.symbols("p q", positive=True)
+half = sp.Rational(1, 2)
 R = {tree(2, tree(1)): 1, tree(1, tree(2)): -1}
 WEIGHTED = dict(enumerate(sp.symbols("w1 w2 w3", nonnegative=True), start=1))
 
@@ -163,6 +172,15 @@ def test_the_printed_formula_can_be_drawn(claim_id):
         ("tau-tail", "holds", "MM", "false"),
         ("smoothness", "holds", (2, "o", 3), "false"),
         ("smoothness", "holds", (3, "O", 3), "holds"),
+        ("blocks-linear-ordering", "holds", (1, 1), "corrected"),
+        ("blocks-linear-ordering", "holds", (-half, -1), "holds"),
+        ("blocks-by-subsets", "holds", lambda cost, before, k: -sum(cost[i, k] for i in before), "holds"),
+        ("blocks-by-subsets", "holds", lambda cost, before, k: 2 * sum(cost[i, k] for i in before), "false"),
+        ("blocks-pairs-circle", "false", 0, "holds"),
+        ("tilt-linear", "holds", (p * q * (p + q), False), "corrected"),
+        ("tilt-linear", "holds", (-p * q * (p + q) / 2, False), "corrected"),
+        ("tilt-value", "holds", (1, "weighted median"), "false"),
+        ("tilt-switch", "holds", Fraction(1, 4), "false"),
     ],
 )
 def test_a_changed_formula_changes_the_verdict(claim_id, verdict, changed, becomes):

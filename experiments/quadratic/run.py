@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
+from typing import Any, TypeVar
 
 from experiments.quadratic.figure1 import figure1
 from experiments.quadratic.figure2 import figure2
@@ -11,13 +11,14 @@ from experiments.quadratic.settings import Settings
 from experiments.quadratic.table1 import table1_fixed, table1_fresh
 
 PartFunction = Callable[[Settings], dict[str, Any]]
+Chosen = TypeVar("Chosen")
 
 
-def _on_one_thread(part: PartFunction) -> PartFunction:
+def on_one_thread(part: Callable[[Chosen], dict[str, Any]]) -> Callable[[Chosen], dict[str, Any]]:
     """Batches of small matrices: more BLAS threads only wait for each other."""
 
     @wraps(part)
-    def limited(settings: Settings) -> dict[str, Any]:
+    def limited(settings: Chosen) -> dict[str, Any]:
         from threadpoolctl import threadpool_limits
 
         with threadpool_limits(1, user_api="blas"):
@@ -27,7 +28,7 @@ def _on_one_thread(part: PartFunction) -> PartFunction:
 
 
 PARTS: dict[str, PartFunction] = {
-    part.__name__: _on_one_thread(part)
+    part.__name__: on_one_thread(part)
     for part in (figure1, figure2, table1_fresh, table1_fixed, many_domains)
 }
 
