@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from commute_verify.criterion import AdamPreconditioner as AdamPreconditioner
     from commute_verify.criterion import OrderEffect as OrderEffect
     from commute_verify.criterion.order_effect import order_effect as order_effect
+    from commute_verify.criterion.prediction import predict_excess_loss as predict_excess_loss
     from commute_verify.criterion.products import hvp as hvp
     from commute_verify.criterion.products import lie_bracket as lie_bracket
     from commute_verify.errors import CommuteError as CommuteError
@@ -30,6 +31,7 @@ _HOME = {
     "hvp": "commute_verify.criterion",
     "lie_bracket": "commute_verify.criterion",
     "order_effect": "commute_verify.criterion",
+    "predict_excess_loss": "commute_verify.criterion",
 }
 _ROOMS = ("codegen", "criterion", "flows", "kernels", "report", "symbolic")
 

@@ -5,6 +5,7 @@ from commute_verify.criterion.effect import OrderEffect
 from commute_verify.criterion.order_effect import order_effect
 from commute_verify.criterion.pooled import pooled
 from commute_verify.criterion.preconditioner import AdamPreconditioner
+from commute_verify.criterion.prediction import Prediction, predict_excess_loss
 from commute_verify.criterion.products import hvp, lie_bracket
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "Cost",
     "ExcessLoss",
     "OrderEffect",
+    "Prediction",
     "Preference",
     "Tilt",
     "Violation",
@@ -19,4 +21,5 @@ __all__ = [
     "lie_bracket",
     "order_effect",
     "pooled",
+    "predict_excess_loss",
 ]

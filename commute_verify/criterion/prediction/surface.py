@@ -1,0 +1,155 @@
+"""The domains' losses as functions of one flat vector of parameters, with derivatives that are counted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple, get_args
+
+import torch
+from torch import Tensor
+
+from commute_verify.criterion.explain import explained
+from commute_verify.criterion.finite_difference import UNSETTLED, choose_step
+from commute_verify.criterion.gradient import gradient
+from commute_verify.criterion.objective import Batch, Evaluation, Objective, located
+from commute_verify.criterion.vectors import Vector
+from commute_verify.errors import CommuteError
+
+ProductMethod = Literal["double-backward", "finite-difference"]
+METHODS: tuple[ProductMethod, ...] = get_args(ProductMethod)
+
+
+class Derivatives(NamedTuple):
+    """Of one batch's mean loss: its value, the batch's weight, g (n,), and H v (n,) for each direction."""
+
+    loss: float
+    weight: float
+    gradient: Tensor
+    products: list[Tensor]
+
+
+class Tally:
+    """Passes over one batch: gradients, and Hessian-vector products."""
+
+    def __init__(self) -> None:
+        """Start at nothing."""
+        self.gradients = 0
+        self.products = 0
+
+
+class Surface:
+    """Mean losses L_k of the domains' batches, as functions of a flat θ (n,).
+
+    A domain's loss is Σ loss / Σ weight over its batches. ``tally`` counts what was run.
+    """
+
+    def __init__(
+        self,
+        objective: Objective,
+        batches: Mapping[str, Sequence[Batch]],
+        method: ProductMethod = "double-backward",
+        tally: Tally | None = None,
+    ) -> None:
+        """Take the objective's parameters as θ."""
+        if method not in METHODS:
+            raise CommuteError(f"method={method!r}; give one of {', '.join(METHODS)}")
+        self.objective, self.batches, self.method = objective, batches, method
+        self.names = tuple(batches)
+        self.tally = tally or Tally()
+        self.theta = self.flat(objective.parameters)
+        self._steps: dict[str, float] = {}
+
+    def flat(self, vector: Mapping[str, Tensor]) -> Tensor:
+        """A vector by names as one tensor (n,)."""
+        return torch.cat([vector[name].reshape(-1) for name in self.objective.parameters])
+
+    def named(self, flat: Tensor) -> Vector:
+        """Views of a flat tensor by parameter name."""
+        shapes = {name: p.shape for name, p in self.objective.parameters.items()}
+        parts = torch.split(flat, [shape.numel() for shape in shapes.values()])
+        return {name: part.view(shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
+
+    def derivatives(self, at: Tensor, batch: Batch, directions: Sequence[Tensor] = ()) -> Derivatives:
+        """Of the mean loss of one batch at ``at``, by double backward."""
+        leaf = at.detach().requires_grad_()
+        self.tally.gradients += 1
+        self.tally.products += len(directions)
+
+        def both(evaluation: Evaluation) -> Derivatives:
+            loss = evaluation.loss / evaluation.weight
+            (g,) = torch.autograd.grad(loss, leaf, create_graph=bool(directions))
+            products = [torch.zeros_like(leaf)] * len(directions)
+            if g.requires_grad:
+                products = [
+                    torch.autograd.grad(
+                        g, leaf, v, retain_graph=number < len(directions), materialize_grads=True
+                    )[0]
+                    for number, v in enumerate(directions, start=1)
+                ]
+            return Derivatives(float(loss.detach()), evaluation.weight, g.detach(), products)
+
+        try:
+            return self.objective.evaluate(self.named(leaf), batch, both)
+        except (RuntimeError, MemoryError) as error:
+            task = "double-backward" if directions else "gradient"
+            raise explained(error, task, "Check that loss_fn takes this batch") from error
+
+    def gradients(self, at: Tensor | None = None) -> Tensor:
+        """∇L_k of every domain, (K, n)."""
+        return torch.stack([self._mean(name, self.theta if at is None else at)[1] for name in self.names])
+
+    def gradient(self, weights: Sequence[float], at: Tensor) -> Tensor:
+        """Σ_k w_k ∇L_k (n,); domains of weight 0 are not run."""
+        total = torch.zeros_like(self.theta)
+        for name, w in zip(self.names, weights, strict=True):
+            if w:
+                total.add_(self._mean(name, at)[1], alpha=float(w))
+        return total
+
+    def product(self, weights: Sequence[float], v: Tensor, at: Tensor | None = None) -> Tensor:
+        """Σ_k w_k H_k v (n,) at θ, or at another point; domains of weight 0 are not run."""
+        total = torch.zeros_like(self.theta)
+        point = self.theta if at is None else at
+        for name, w in zip(self.names, weights, strict=True):
+            if not w:
+                continue
+            if self.method == "double-backward":
+                total.add_(self._mean(name, point, v)[2], alpha=float(w))
+            else:
+                total.add_(self._difference(name, point, v), alpha=float(w))
+        return total
+
+    def _mean(self, name: str, at: Tensor, v: Tensor | None = None) -> tuple[float, Tensor, Tensor]:
+        """Loss, g and H v of a domain over all its batches."""
+        batches = self.batches[name]
+        total, weights = 0.0, 0.0
+        g, hv = torch.zeros_like(self.theta), torch.zeros_like(self.theta)
+        for number, batch in enumerate(batches, start=1):
+            with located(f"domain {name!r}, batch {number}"):
+                found = self.derivatives(at, batch, [] if v is None else [v])
+                if not bool(found.gradient.isfinite().all()):
+                    raise CommuteError("a gradient that is not finite; leave the batch out, or give float32")
+            total += found.weight * found.loss
+            weights += found.weight
+            g.add_(found.gradient, alpha=found.weight)
+            if v is not None:
+                hv.add_(found.products[0], alpha=found.weight)
+        return total / weights, g / weights, hv / weights
+
+    def _difference(self, name: str, at: Tensor, v: Tensor) -> Tensor:
+        """H v by a central difference whose step is chosen once for each domain."""
+        length = float(torch.linalg.vector_norm(v))
+        if not length:
+            return torch.zeros_like(v)
+        if name not in self._steps:
+            along = gradient(self.objective, self.batches[name][0]).vector
+            step = choose_step(self.objective, self.batches[name][0], along)
+            if step.relative_error > UNSETTLED:
+                raise CommuteError(
+                    f"differences of gradients settle at no step (relative error {step.relative_error:.1g}); "
+                    'give float32, or method="double-backward"'
+                )
+            self._steps[name] = step.size
+        reach = self._steps[name] / length
+        ahead, behind = (self._mean(name, at + sign * reach * v)[1] for sign in (1, -1))
+        return (ahead - behind) / (2 * reach)
