@@ -18,6 +18,7 @@ from commute_verify.criterion.prediction.optimizer import Optimizer, read_optimi
 from commute_verify.criterion.prediction.question import Question, dealt, listed
 from commute_verify.criterion.prediction.rung import Found
 from commute_verify.criterion.prediction.surface import ProductMethod, Surface, Tally
+from commute_verify.criterion.prediction.trajectory import trajectory
 from commute_verify.criterion.prediction.window import Dynamics, Window
 from commute_verify.criterion.statistics import mean_and_stderr
 from commute_verify.criterion.undisturbed import undisturbed
@@ -25,10 +26,13 @@ from commute_verify.errors import CommuteError
 from commute_verify.schedules import WeightSchedule
 
 Array = NDArray[np.float64]
-Predictor = Literal["auto", "frozen-curvature"]
+Predictor = Literal["auto", "frozen-curvature", "trajectory"]
 TargetModel = Literal["quadratic", "evaluated"]
 
-RUNGS: dict[str, Callable[[Question], Found]] = {"frozen-curvature": frozen_curvature}
+RUNGS: dict[str, Callable[[Question], Found]] = {
+    "frozen-curvature": frozen_curvature,
+    "trajectory": trajectory,
+}
 """The ladder, cheapest first."""
 
 
@@ -51,6 +55,7 @@ def predict_excess_loss(
     method: ProductMethod = "double-backward",
     tolerance: float = 1e-6,
     max_products: int = 100,
+    points: int | None = None,
     params: Callable[[str], bool] | None = None,
     seed: int = 0,
 ) -> Prediction:
@@ -72,6 +77,11 @@ def predict_excess_loss(
       gradient flow, and durations that are no whole numbers too; "auto" takes steps where the optimizer has
       no memory. Adam's second moments are a frozen preconditioner. ``target_model="quadratic"`` takes the
       targets' quadratic models too, "evaluated" the targets themselves at the predicted points.
+
+    - ``trajectory``: the exact first variation along the run to come, through the optimizer's own update,
+      its memory, decay, clipping and learning rates. Step s takes batch s of every domain, weighted. From
+      the reference to the schedule it is integrated at ``points`` Gauss points: one where no weight changes
+      by more than 0.2, else three.
 
     ``replicates`` deals the batches into as many parts and gives the spread of their predictions as the
     standard error. Each target has a verdict: an answer, or that the predictor abstains, and on what ground.
@@ -115,6 +125,8 @@ def predict_excess_loss(
             f"tolerance={tolerance!r}, max_products={max_products!r}; give a tolerance between 0 and 1 "
             "and at least one product"
         )
+    if points is not None and (not isinstance(points, int) or isinstance(points, bool) or points < 1):
+        raise CommuteError(f"points={points!r}; give a whole number of at least 1, or None")
     objective = Objective.of(model, loss_fn, params)
     if objective.dtype not in (torch.float32, torch.float64):
         raise CommuteError(f"parameters in {objective.dtype}; predictions need float32 or float64")
@@ -141,6 +153,7 @@ def predict_excess_loss(
             target_model,
             tolerance,
             max_products,
+            points,
             seed,
         )
         for trained, kept in parts

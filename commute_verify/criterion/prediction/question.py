@@ -36,6 +36,7 @@ class Question:
     target_model: str
     tolerance: float
     max_products: int
+    points: int | None
     seed: int
 
     @property

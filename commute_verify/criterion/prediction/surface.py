@@ -10,7 +10,6 @@ from torch import Tensor
 
 from commute_verify.criterion.explain import explained
 from commute_verify.criterion.finite_difference import UNSETTLED, choose_step
-from commute_verify.criterion.gradient import gradient
 from commute_verify.criterion.objective import Batch, Evaluation, Objective, located
 from commute_verify.criterion.vectors import Vector
 from commute_verify.errors import CommuteError
@@ -69,8 +68,12 @@ class Surface:
         parts = torch.split(flat, [shape.numel() for shape in shapes.values()])
         return {name: part.view(shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
 
-    def derivatives(self, at: Tensor, batch: Batch, directions: Sequence[Tensor] = ()) -> Derivatives:
-        """Of the mean loss of one batch at ``at``, by double backward."""
+    def derivatives(
+        self, at: Tensor, batch: Batch, directions: Sequence[Tensor] = (), domain: str = ""
+    ) -> Derivatives:
+        """Of the mean loss of one batch at ``at``; ``domain`` says whose step central differences take."""
+        if directions and self.method == "finite-difference":
+            return self._differences(at, batch, directions, domain)
         leaf = at.detach().requires_grad_()
         self.tally.gradients += 1
         self.tally.products += len(directions)
@@ -94,6 +97,31 @@ class Surface:
             task = "double-backward" if directions else "gradient"
             raise explained(error, task, "Check that loss_fn takes this batch") from error
 
+    def _differences(
+        self, at: Tensor, batch: Batch, directions: Sequence[Tensor], domain: str
+    ) -> Derivatives:
+        """H v by central differences of gradients, with a step that is chosen once for each domain."""
+        here = self.derivatives(at, batch)
+        if domain not in self._steps:
+            along = self.named(here.gradient if bool(here.gradient.any()) else directions[0])
+            step = choose_step(self.objective, batch, along)
+            if step.relative_error > UNSETTLED:
+                raise CommuteError(
+                    f"differences of gradients settle at no step (relative error {step.relative_error:.1g}); "
+                    'give float32, or method="double-backward"'
+                )
+            self._steps[domain] = step.size
+        products = []
+        for v in directions:
+            length = float(torch.linalg.vector_norm(v))
+            if not length:
+                products.append(torch.zeros_like(v))
+                continue
+            reach = self._steps[domain] / length
+            ahead, behind = (self.derivatives(at + sign * reach * v, batch).gradient for sign in (1, -1))
+            products.append((ahead - behind) / (2 * reach))
+        return here._replace(products=products)
+
     def gradients(self, at: Tensor | None = None) -> Tensor:
         """∇L_k of every domain, (K, n)."""
         return torch.stack([self._mean(name, self.theta if at is None else at)[1] for name in self.names])
@@ -109,24 +137,22 @@ class Surface:
     def product(self, weights: Sequence[float], v: Tensor, at: Tensor | None = None) -> Tensor:
         """Σ_k w_k H_k v (n,) at θ, or at another point; domains of weight 0 are not run."""
         total = torch.zeros_like(self.theta)
-        point = self.theta if at is None else at
         for name, w in zip(self.names, weights, strict=True):
-            if not w:
-                continue
-            if self.method == "double-backward":
-                total.add_(self._mean(name, point, v)[2], alpha=float(w))
-            else:
-                total.add_(self._difference(name, point, v), alpha=float(w))
+            if w:
+                total.add_(self._mean(name, self.theta if at is None else at, v)[2], alpha=float(w))
         return total
+
+    def loss_and_gradient(self, domain: int, at: Tensor) -> tuple[float, Tensor]:
+        """L_k and ∇L_k of one domain by number."""
+        return self._mean(self.names[domain], at)[:2]
 
     def _mean(self, name: str, at: Tensor, v: Tensor | None = None) -> tuple[float, Tensor, Tensor]:
         """Loss, g and H v of a domain over all its batches."""
-        batches = self.batches[name]
         total, weights = 0.0, 0.0
         g, hv = torch.zeros_like(self.theta), torch.zeros_like(self.theta)
-        for number, batch in enumerate(batches, start=1):
+        for number, batch in enumerate(self.batches[name], start=1):
             with located(f"domain {name!r}, batch {number}"):
-                found = self.derivatives(at, batch, [] if v is None else [v])
+                found = self.derivatives(at, batch, [] if v is None else [v], name)
                 if not bool(found.gradient.isfinite().all()):
                     raise CommuteError("a gradient that is not finite; leave the batch out, or give float32")
             total += found.weight * found.loss
@@ -135,21 +161,3 @@ class Surface:
             if v is not None:
                 hv.add_(found.products[0], alpha=found.weight)
         return total / weights, g / weights, hv / weights
-
-    def _difference(self, name: str, at: Tensor, v: Tensor) -> Tensor:
-        """H v by a central difference whose step is chosen once for each domain."""
-        length = float(torch.linalg.vector_norm(v))
-        if not length:
-            return torch.zeros_like(v)
-        if name not in self._steps:
-            along = gradient(self.objective, self.batches[name][0]).vector
-            step = choose_step(self.objective, self.batches[name][0], along)
-            if step.relative_error > UNSETTLED:
-                raise CommuteError(
-                    f"differences of gradients settle at no step (relative error {step.relative_error:.1g}); "
-                    'give float32, or method="double-backward"'
-                )
-            self._steps[name] = step.size
-        reach = self._steps[name] / length
-        ahead, behind = (self._mean(name, at + sign * reach * v)[1] for sign in (1, -1))
-        return (ahead - behind) / (2 * reach)
