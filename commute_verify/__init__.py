@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from commute_verify.criterion import AdamPreconditioner as AdamPreconditioner
     from commute_verify.criterion import OrderEffect as OrderEffect
     from commute_verify.criterion.order_effect import order_effect as order_effect
+    from commute_verify.criterion.prediction import first_variation as first_variation
     from commute_verify.criterion.prediction import predict_excess_loss as predict_excess_loss
     from commute_verify.criterion.products import hvp as hvp
     from commute_verify.criterion.products import lie_bracket as lie_bracket
@@ -28,6 +29,7 @@ _HOME = {
     "WeightSchedule": "commute_verify.schedules",
     "OrderEffect": "commute_verify.criterion",
     "coordinate_functions": "commute_verify.codegen",
+    "first_variation": "commute_verify.criterion",
     "hvp": "commute_verify.criterion",
     "lie_bracket": "commute_verify.criterion",
     "order_effect": "commute_verify.criterion",

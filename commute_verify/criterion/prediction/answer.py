@@ -10,6 +10,10 @@ from typing import NamedTuple
 from commute_verify.errors import CommuteError
 
 
+class DivergenceError(CommuteError):
+    """What is followed leaves all numbers; ``auto`` takes it for an abstention."""
+
+
 class Verdict(NamedTuple):
     """Whether a prediction may be relied on: ``quantity`` has ``value``, and ``limit`` is the most it may be.
 
@@ -24,11 +28,15 @@ class Verdict(NamedTuple):
 
 
 class Predicted(NamedTuple):
-    """The predicted excess of one target's loss, and its standard error (nan from a single replicate)."""
+    """The predicted excess of one target's loss, and its standard error (nan from a single replicate).
+
+    ``predictor`` is the rung that it is from.
+    """
 
     value: float
     stderr: float
     verdict: Verdict
+    predictor: str
 
     @property
     def answered(self) -> bool:

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from commute_verify.criterion.objective import located
+from commute_verify.criterion.prediction.answer import DivergenceError
 from commute_verify.criterion.prediction.optimizer import Optimizer
 from commute_verify.criterion.prediction.surface import Derivatives, Surface
 from commute_verify.criterion.prediction.update import State, advance, initial, pulled_back
@@ -93,7 +94,7 @@ class Training:
                 sensitivity[:, s] = slopes
             del marks[start]
         if not np.isfinite(sensitivity).all():
-            raise CommuteError(
+            raise DivergenceError(
                 "the first variation is not finite: the run amplifies its steps beyond all numbers; shorten "
                 "the window or lower the learning rate"
             )
@@ -112,7 +113,7 @@ class Training:
                 kept.append(_Taken(_to(state, torch.device("cpu")), g.cpu()))
             state = advance(self.optimizer, state, g, float(self.rates[s]), s)
             if not bool(state.theta.isfinite().all()):
-                raise CommuteError(
+                raise DivergenceError(
                     f"the parameters are not finite after step {s} of the window; lower the learning rate"
                 )
         return state, kept

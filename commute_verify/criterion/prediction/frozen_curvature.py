@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from commute_verify.criterion.objective import NotFiniteError
 from commute_verify.criterion.prediction.answer import Verdict, verdict
 from commute_verify.criterion.prediction.frozen import QuadraticModel, Reached
 from commute_verify.criterion.prediction.question import Question
@@ -72,15 +75,22 @@ def _quadratic(question: Question, gap: Tensor, middle: Tensor) -> Array:
 
 
 def _evaluated(question: Question, gap: Tensor, start: Tensor) -> Array:
-    """∫₀¹ ⟨∇L_t(θ + start + s gap), gap⟩ ds: no digits are lost in a difference of losses."""
+    """∫₀¹ ⟨∇L_t(θ + start + s gap), gap⟩ ds, no difference of losses; nan where L_t is no number."""
     points, widths = np.polynomial.legendre.leggauss(NODES)
     found = np.zeros(question.mixing.shape[1])
     for s, width in zip((points + 1) / 2, widths / 2, strict=True):
         at = question.held_out.theta + start + float(s) * gap
         for k in question.asked:
             alone = np.eye(len(found))[k].tolist()
-            found[k] += width * float(_dot(question.held_out.gradient(alone, at), gap))
-    return question.mixing @ found
+            try:
+                slope = question.held_out.gradient(alone, at)
+            except NotFiniteError:
+                found[k] = np.nan
+            else:
+                found[k] += width * float(_dot(slope, gap))
+    weighed = np.where(question.mixing == 0, 0.0, question.mixing * found)
+    total: Array = weighed.sum(axis=1)
+    return total
 
 
 def _drift(question: Question, model: QuadraticModel, ends: list[Reached]) -> float:
@@ -91,7 +101,10 @@ def _drift(question: Question, model: QuadraticModel, ends: list[Reached]) -> fl
         d = end.displacement
         curved = model.surface.product(w.tolist(), d)
         expected = model.g.new_tensor(w.tolist()) @ model.g + curved
-        real = model.surface.gradient(w.tolist(), model.surface.theta + d)
+        try:
+            real = model.surface.gradient(w.tolist(), model.surface.theta + d)
+        except NotFiniteError:
+            return math.inf
         size = float(torch.linalg.vector_norm(curved))
         off = float(torch.linalg.vector_norm(real - expected))
         rounding = 64 * torch.finfo(d.dtype).eps * float(torch.linalg.vector_norm(real))
@@ -115,12 +128,13 @@ def _judged(ends: list[Reached], gap: Tensor, drift: float, quadratic: float, ev
         verdict("the drift of the curvature on the way", drift, DRIFT, "allowed"),
         verdict(
             "the disagreement of the target with its quadratic model",
-            abs(quadratic - evaluated) / largest if largest else 0.0,
+            abs(quadratic - evaluated) / largest if largest != 0 else 0.0,
             DISAGREEMENT,
             "allowed",
         ),
     ]
-    return next((c for c in checks if not c.valid), max(checks, key=lambda c: c.value / c.limit))
+    failed = [c for c in checks if not c.valid]
+    return failed[0] if failed else max(checks, key=lambda c: c.value / c.limit)
 
 
 def _reach(question: Question, ends: list[Reached]) -> float:

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from commute_verify.criterion.lanczos import Operator, Tridiagonal, grown
+from commute_verify.criterion.prediction.answer import DivergenceError
 from commute_verify.criterion.prediction.clock import Clock
-from commute_verify.errors import CommuteError
 
 
 class Descent(NamedTuple):
@@ -41,7 +41,7 @@ class Descent(NamedTuple):
 def descend(operator: Operator, b: Tensor, clock: Clock, *, tolerance: float, max_products: int) -> Descent:
     """−f(A) b, to ``tolerance`` relative to its own length, or as near as ``max_products`` products come.
 
-    ``error`` says how near that is. Raises CommuteError where the descent overflows, and as ``lanczos`` does.
+    ``error`` says how near that is. Raises DivergenceError where the descent overflows, and as ``lanczos``.
 
     >>> from commute_verify.criterion.prediction.clock import Flow
     >>> a = torch.tensor([1.0, 2.0], dtype=torch.float64)
@@ -62,7 +62,7 @@ def descend(operator: Operator, b: Tensor, clock: Clock, *, tolerance: float, ma
         if error <= tolerance * size or not np.isfinite(size):
             break
     if not np.isfinite(size):
-        raise CommuteError(
+        raise DivergenceError(
             f"the descent overflows: curvature from {lowest:.3g} to {highest:.3g} for a flow time of "
             f"{clock.time:.3g}; shorten the window, or lower the learning rate"
         )

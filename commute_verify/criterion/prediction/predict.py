@@ -1,4 +1,4 @@
-"""``predict_excess_loss``: what a schedule does to a loss, by predictors that know their limits."""
+"""``predict_excess_loss`` and ``first_variation``: what a schedule does to a loss, within known limits."""
 
 from __future__ import annotations
 
@@ -11,29 +11,45 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from commute_verify.criterion.objective import Batch, LossFunction, Objective
-from commute_verify.criterion.prediction.answer import Predicted, Prediction, Verdict
+from commute_verify.criterion.objective import Batch, LossFunction, NotFiniteError
+from commute_verify.criterion.prediction.answer import (
+    DivergenceError,
+    Predicted,
+    Prediction,
+    PredictionCost,
+    Verdict,
+    verdict,
+)
+from commute_verify.criterion.prediction.asking import Options, Setting, TargetModel, ask
+from commute_verify.criterion.prediction.costate import Training
 from commute_verify.criterion.prediction.frozen_curvature import frozen_curvature
-from commute_verify.criterion.prediction.optimizer import Optimizer, read_optimizer
-from commute_verify.criterion.prediction.question import Question, dealt, listed
+from commute_verify.criterion.prediction.local import local, local_3
+from commute_verify.criterion.prediction.memory import memory
+from commute_verify.criterion.prediction.question import Question
 from commute_verify.criterion.prediction.rung import Found
-from commute_verify.criterion.prediction.surface import ProductMethod, Surface, Tally
-from commute_verify.criterion.prediction.trajectory import trajectory
-from commute_verify.criterion.prediction.window import Dynamics, Window
-from commute_verify.criterion.statistics import mean_and_stderr
+from commute_verify.criterion.prediction.surface import ProductMethod, Tally
+from commute_verify.criterion.prediction.trajectory import FirstVariation, trajectory
+from commute_verify.criterion.prediction.window import Dynamics
+from commute_verify.criterion.statistics import mean_and_stderr, p_values
 from commute_verify.criterion.undisturbed import undisturbed
 from commute_verify.errors import CommuteError
 from commute_verify.schedules import WeightSchedule
 
-Array = NDArray[np.float64]
-Predictor = Literal["auto", "frozen-curvature", "trajectory"]
-TargetModel = Literal["quadratic", "evaluated"]
+Predictor = Literal["auto", "local", "local-3", "frozen-curvature", "trajectory", "memory"]
 
 RUNGS: dict[str, Callable[[Question], Found]] = {
+    "local": local,
+    "local-3": local_3,
     "frozen-curvature": frozen_curvature,
     "trajectory": trajectory,
+    "memory": memory,
 }
-"""The ladder, cheapest first."""
+AFFECTED = ("local", "local-3", "frozen-curvature")
+"""Rungs that know nothing of an optimizer's memory."""
+ALPHA = 0.05
+"""With replicates: a sign whose p-value is not below this is not resolved, and not answered."""
+MEMORY = 0.3
+"""How large memory's own effect may be beside a prediction that leaves it out."""
 
 
 def predict_excess_loss(
@@ -70,8 +86,11 @@ def predict_excess_loss(
     ``optimizer`` is the run's own (SGD, Adam or AdamW, with its state; it is never written to), or a learning
     rate for plain SGD; ``lr`` gives the rates to come, one for each step, and ``clip_norm`` its clipping.
 
-    Predictors:
+    Predictors, cheapest first:
 
+    - ``local``: the series in the window's length to order 2: the brackets, and the discrete steps of plain
+      SGD. ``local-3``: to order 3, with third derivatives by differences of products; it costs K² of them for
+      each target's domains, and is valid where order 3 changes little.
     - ``frozen-curvature``: the domains' quadratic models, descended exactly by Lanczos to ``tolerance``,
       relative to the displacement. ``dynamics="steps"`` takes the discrete steps of plain SGD, "flow"
       gradient flow, and durations that are no whole numbers too; "auto" takes steps where the optimizer has
@@ -82,6 +101,11 @@ def predict_excess_loss(
       its memory, decay, clipping and learning rates. Step s takes batch s of every domain, weighted. From
       the reference to the schedule it is integrated at ``points`` Gauss points: one where no weight changes
       by more than 0.2, else three.
+
+    - ``memory``: what the optimizer's buffers alone do, with all gradients taken at the start. A common
+      tail is part of the schedule.
+    - ``auto``: for every target the cheapest of local, frozen-curvature and trajectory that answers; with an
+      optimizer that remembers, the trajectory alone. Where none answers, the last one's abstention.
 
     ``replicates`` deals the batches into as many parts and gives the spread of their predictions as the
     standard error. Each target has a verdict: an answer, or that the predictor abstains, and on what ground.
@@ -101,138 +125,138 @@ def predict_excess_loss(
     >>> found["a"].value > 0 > found["b"].value, found["a"].answered  # what is trained last is learnt best
     (True, True)
     """
-    fields = listed(domains, "domains")
-    if len(fields) < 2:
-        raise CommuteError("fewer than two domains; give a mapping from each name to its batches")
-    names = tuple(fields)
-    mixing = target_weights(targets, names)
-    own = fields if held_out is None else listed(held_out, "held_out")
-    if set(own) != set(fields):
-        raise CommuteError(
-            f"held_out names {', '.join(own)} and domains {', '.join(names)}; give the same names"
-        )
-    own = {name: own[name] for name in names}
+    options = Options(replicates, target_model, dynamics, method, tolerance, max_products, points, seed)
+    setting = Setting(optimizer, against, lr, clip_norm, params)
     if predictor != "auto" and predictor not in RUNGS:
         raise CommuteError(f"predictor={predictor!r}; give one of auto, {', '.join(RUNGS)}")
-    for what, given, allowed in (
-        ("target_model", target_model, ("quadratic", "evaluated")),
-        ("dynamics", dynamics, ("auto", "steps", "flow")),
-    ):
-        if given not in allowed:
-            raise CommuteError(f"{what}={given!r}; give one of {', '.join(allowed)}")
-    if not (isinstance(tolerance, float) and 0 < tolerance < 1) or max_products < 1:
-        raise CommuteError(
-            f"tolerance={tolerance!r}, max_products={max_products!r}; give a tolerance between 0 and 1 "
-            "and at least one product"
-        )
-    if points is not None and (not isinstance(points, int) or isinstance(points, bool) or points < 1):
-        raise CommuteError(f"points={points!r}; give a whole number of at least 1, or None")
-    objective = Objective.of(model, loss_fn, params)
-    if objective.dtype not in (torch.float32, torch.float64):
-        raise CommuteError(f"parameters in {objective.dtype}; predictions need float32 or float64")
-    tally = Tally()
-    rule = read_optimizer(
-        optimizer,
-        model,
-        list(objective.parameters),
-        Surface(objective, {}).theta,
-        clip_norm,
+    with undisturbed(model, domains.values() if isinstance(domains, Mapping) else (), seed):
+        questions, tally = ask(model, loss_fn, domains, schedule, targets, held_out, setting, options)
+        return _auto(questions, tally) if predictor == "auto" else _predicted(predictor, questions, tally)
+
+
+def first_variation(
+    model: nn.Module,
+    loss_fn: LossFunction,
+    domains: Mapping[str, Iterable[Batch]],
+    schedule: WeightSchedule,
+    targets: Mapping[str, Mapping[str, float]] | None = None,
+    *,
+    optimizer: torch.optim.Optimizer | float,
+    held_out: Mapping[str, Iterable[Batch]] | None = None,
+    lr: float | Sequence[float] | None = None,
+    clip_norm: float | None = None,
+    method: ProductMethod = "double-backward",
+    params: Callable[[str], bool] | None = None,
+    seed: int = 0,
+) -> FirstVariation:
+    """∂L_t(θ_N)/∂w_k(s) of every target, step and domain along a schedule, by one sweep.
+
+    Arguments are those of :func:`predict_excess_loss`; step s takes batch s of every domain.
+    """
+    options = Options(method=method, seed=seed)
+    setting = Setting(optimizer, None, lr, clip_norm, params)
+    with undisturbed(model, domains.values() if isinstance(domains, Mapping) else (), seed):
+        (question,), _ = ask(model, loss_fn, domains, schedule, targets, held_out, setting, options)
+        weights, _, rates = question.window.per_step()
+        training = Training(question.fields, question.optimizer, rates, seed)
+        found = training.sweep(weights, question.held_out, question.mixing)
+    return FirstVariation(
+        question.window.domains,
+        weights,
+        dict(zip(question.targets, found.sensitivity, strict=True)),
+        dict(zip(question.targets, found.losses.tolist(), strict=True)),
     )
-    window = Window.of(names, schedule, against, rule.lr if lr is None else lr)
-    chosen = _dynamics(dynamics, window, rule)
-    parts = zip(dealt(fields, replicates, "domains"), dealt(own, replicates, "held_out"), strict=True)
-    questions = [
-        Question(
-            Surface(objective, trained, method, tally),
-            Surface(objective, kept, method, tally),
-            window,
-            rule,
-            tuple(mixing),
-            np.array([[weights.get(name, 0.0) for name in names] for weights in mixing.values()]),
-            chosen,
-            target_model,
-            tolerance,
-            max_products,
-            points,
-            seed,
+
+
+def _auto(questions: list[Question], tally: Tally) -> Prediction:
+    """The cheapest rung that answers, target by target; where none does, the last one's abstention."""
+    first = questions[0]
+    rungs = ["local", "frozen-curvature"] if not first.optimizer.remembers else []
+    if first.window.whole and all(
+        len(batches) >= first.window.length for q in questions for batches in q.fields.batches.values()
+    ):
+        rungs.append("trajectory")
+    if not rungs:
+        raise CommuteError(
+            f"an optimizer that remembers needs the trajectory, and that a batch of every domain for each of "
+            f"{first.window.schedule.duration:g} whole steps; give more, or name a predictor"
         )
-        for trained, kept in parts
-    ]
-    with undisturbed(model, domains.values(), seed):
-        return _answer(questions, tally, predictor)
-
-
-def _answer(questions: list[Question], tally: Tally, predictor: str) -> Prediction:
-    if predictor != "auto":
-        return _predicted(predictor, questions, tally)
     tried: list[Prediction] = []
-    for rung in RUNGS:
-        found = _predicted(rung, questions, tally, tuple(tried))
-        if found.answered:
-            return found
-        tried.append(found)
-    return found
+    best: dict[str, Predicted] = {}
+    for rung in rungs:
+        try:
+            tried.append(_predicted(rung, questions, tally))
+        except (DivergenceError, NotFiniteError) as error:
+            tried.append(_diverged(rung, first, str(error)))
+        best |= {
+            name: found
+            for name, found in tried[-1].excess.items()
+            if name not in best or not best[name].answered
+        }
+        if all(found.answered for found in best.values()):
+            break
+    costs = [one.cost for one in tried]
+    total = PredictionCost(
+        sum(c.gradients for c in costs),
+        sum(c.products for c in costs),
+        sum(c.gradient_equivalents for c in costs),
+        sum(c.training_steps for c in costs),
+    )
+    notes = tuple(note for one in tried for note in one.notes)
+    return Prediction("auto", best, total, notes, tuple(tried))
 
 
-def _predicted(
-    rung: str, questions: list[Question], tally: Tally, tried: tuple[Prediction, ...] = ()
-) -> Prediction:
+def _diverged(rung: str, question: Question, why: str) -> Prediction:
+    """An abstention where a rung came upon numbers that are none."""
+    judged = Verdict(False, "a number that is none", math.nan, 0.0, f"abstains: {why}")
+    excess = {name: Predicted(math.nan, math.nan, judged, rung) for name in question.targets}
+    return Prediction(rung, excess, question.cost(Tally(), 1), (why,))
+
+
+def _predicted(rung: str, questions: list[Question], tally: Tally) -> Prediction:
+    first = questions[0]
+    before = tally.gradients, tally.products
     found = [RUNGS[rung](question) for question in questions]
     every = np.stack([one.excess for one in found])
+    mean, stderr = every[0], np.full(every.shape[1], math.nan)
+    verdicts = [_worst([one.verdicts[t] for one in found]) for t in range(every.shape[1])]
+    notes = found[0].notes
     if len(found) > 1:
         mean, stderr = mean_and_stderr(every)
-    else:
-        mean, stderr = every[0], np.full(every.shape[1], math.nan)
-    verdicts = [_worst([one.verdicts[t] for one in found]) for t in range(every.shape[1])]
-    first = questions[0]
-    return Prediction(
-        rung,
-        {
-            name: Predicted(float(value), float(error), judged)
-            for name, value, error, judged in zip(first.targets, mean, stderr, verdicts, strict=True)
-        },
-        first.cost(tally, len(questions)),
-        found[0].notes,
-        tried,
-    )
+        resolved = [
+            verdict("the p-value of the sign over replicates", float(p), ALPHA, "allowed")
+            for p in p_values(every)
+        ]
+        verdicts = [v if not v.valid or r.valid else r for v, r in zip(verdicts, resolved, strict=True)]
+    if rung in AFFECTED and first.optimizer.remembers:
+        verdicts, note = _against_memory(questions, mean, verdicts)
+        notes = (*notes, note)
+    spent = Tally()
+    spent.gradients, spent.products = tally.gradients - before[0], tally.products - before[1]
+    excess = {
+        name: Predicted(float(value), float(error), judged, rung)
+        for name, value, error, judged in zip(first.targets, mean, stderr, verdicts, strict=True)
+    }
+    return Prediction(rung, excess, first.cost(spent, len(questions)), notes)
+
+
+def _against_memory(
+    questions: list[Question],
+    mean: NDArray[np.float64],
+    verdicts: list[Verdict],
+) -> tuple[list[Verdict], str]:
+    """Abstain where the optimizer's memory alone would do about as much as what is predicted without it."""
+    if not questions[0].window.whole:
+        off = verdict("the optimizer's memory over the prediction", math.nan, MEMORY, "known on whole steps;")
+        return [off] * len(verdicts), "the optimizer's memory is left out, and not known on broken steps"
+    own = np.mean([memory(question).excess for question in questions], axis=0)
+    checked = []
+    for judged, value, effect in zip(verdicts, mean, own, strict=True):
+        share = abs(effect) / abs(value) if value else math.inf
+        beside = verdict("the optimizer's memory over the prediction", float(share), MEMORY, "allowed")
+        checked.append(judged if beside.valid or not judged.valid else beside)
+    return checked, "the optimizer's memory is left out of the prediction, and judged beside it"
 
 
 def _worst(verdicts: list[Verdict]) -> Verdict:
     return max(verdicts, key=lambda v: (not v.valid, v.value / v.limit if v.limit else v.value))
-
-
-def _dynamics(given: Literal["auto"] | Dynamics, window: Window, rule: Optimizer) -> Dynamics:
-    if given == "steps" and rule.remembers:
-        raise CommuteError(
-            'dynamics="steps" with an optimizer that remembers; its discrete steps are those of '
-            'predictor="trajectory", and of dynamics="flow" in the limit'
-        )
-    if given != "auto":
-        return given
-    return "flow" if rule.remembers or not window.whole else "steps"
-
-
-def target_weights(
-    targets: Mapping[str, Mapping[str, float]] | None, domains: Sequence[str]
-) -> dict[str, dict[str, float]]:
-    """The targets as weights over domains; every domain and "mixture" by default."""
-    if targets is None:
-        if "mixture" in domains:
-            raise CommuteError('a domain is called "mixture", as the default target is; give targets=')
-        alone = {name: {name: 1.0} for name in domains}
-        return alone | {"mixture": dict.fromkeys(domains, 1.0 / len(domains))}
-    if not isinstance(targets, Mapping) or not targets:
-        raise CommuteError(f"targets {targets!r}; give a mapping from names to weights over domains, or None")
-    for name, weights in targets.items():
-        if not isinstance(weights, Mapping):
-            raise CommuteError(f"target {name!r} is {weights!r}; give a mapping from domains to weights")
-        unknown = sorted(set(weights) - set(domains))
-        if unknown:
-            raise CommuteError(
-                f"target {name!r} weighs {', '.join(unknown)}; the domains are {', '.join(domains)}"
-            )
-        values = list(weights.values())
-        numbers = all(isinstance(w, int | float) and math.isfinite(w) and w >= 0 for w in values)
-        if not (numbers and math.isclose(sum(values), 1, abs_tol=1e-9)):
-            raise CommuteError(f"target {name!r} has weights {dict(weights)}; give numbers ≥ 0 that sum to 1")
-    return {name: {k: float(w) for k, w in weights.items()} for name, weights in targets.items()}

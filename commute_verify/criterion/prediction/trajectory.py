@@ -19,8 +19,8 @@ Array = NDArray[np.float64]
 
 NEAR = 0.2
 """The largest change of a weight that one sweep half way is relied on for."""
-DISAGREEMENT = 0.3
-"""How far the integral over all points and the sweep half way may differ, relative to the larger."""
+UNEXPLAINED = 0.1
+"""How far the slopes may miss the change of loss from the first point to the last."""
 ENOUGH = 3
 """Gauss and Legendre points for a change of weights that is larger."""
 
@@ -68,12 +68,15 @@ def trajectory(question: Question) -> Found:
     points = question.points or (1 if largest <= NEAR else ENOUGH)
     nodes, shares = np.polynomial.legendre.leggauss(points)
     places, shares = (nodes + 1) / 2, shares / 2
-    slopes = np.zeros((points, len(question.mixing)))
+    slopes, losses = np.zeros((2, points, len(question.mixing)))
     for i, place in enumerate(places):
         found: Sweep = training.sweep(reference + place * change, question.held_out, question.mixing)
         slopes[i] = np.einsum("tsk,sk->t", found.sensitivity, change)
+        losses[i] = found.losses
     excess = shares @ slopes
-    verdicts = [_judged(largest, slopes[:, t], float(excess[t])) for t in range(len(excess))]
+    verdicts = [
+        _judged(largest, places, slopes[:, t], losses[:, t], float(excess[t])) for t in range(len(excess))
+    ]
     notes = (
         f"the first variation along the run, over {len(rates)} steps, at {points} "
         f"point{'s' * (points > 1)} between the reference and the schedule (largest change of a weight "
@@ -82,14 +85,17 @@ def trajectory(question: Question) -> Found:
     return Found(excess, verdicts, notes)
 
 
-def _judged(largest: float, slopes: Array, integral: float) -> Verdict:
+def _judged(largest: float, places: Array, slopes: Array, losses: Array, integral: float) -> Verdict:
+    """One sweep is relied on for a small change; of several, slopes must explain the losses they ended in."""
     if len(slopes) == 1:
         return verdict("the largest change of a weight", largest, NEAR, "for a single sweep at most")
-    middle = float(np.interp(0.5, (np.polynomial.legendre.leggauss(len(slopes))[0] + 1) / 2, slopes))
-    size = max(abs(middle), abs(integral))
+    antiderivative = np.polynomial.Polynomial.fit(places, slopes, len(slopes) - 1).integ()
+    explained = float(antiderivative(places[-1]) - antiderivative(places[0]))
+    seen = float(losses[-1] - losses[0])
+    size = max(abs(integral), abs(seen))
     return verdict(
-        "the disagreement between the sweep half way and all of them",
-        abs(middle - integral) / size if size else 0.0,
-        DISAGREEMENT,
+        "what the slopes leave unexplained of the losses at their points, over the excess",
+        abs(explained - seen) / size if size else 0.0,
+        UNEXPLAINED,
         "allowed",
     )

@@ -1,8 +1,8 @@
 r"""One optimizer step on flat vectors, and its adjoint: how the end depends on the gradient that entered.
 
 The adjoint takes cotangents of the state after the step (one row for each target) to those of the state
-before it, but for the part that runs through the gradient: that part is H ḡ, and ḡ is returned for it. Where a
-second moment is exactly 0, its gradient is 0 too and nothing depends on it: √'s derivative is taken as 0 there.
+before it, but for the part that runs through the gradient: that part is H ḡ, and ḡ is returned for it. Where
+a second moment is exactly 0, its gradient is 0 too and nothing depends on it: √' is taken as 0 there.
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ def clipped_back(optimizer: Optimizer, g: Tensor, cotangent: Tensor) -> Tensor:
     if factor >= 1:
         return cotangent
     along = (cotangent @ g) / (length * (length + 1e-6))
-    return factor * (cotangent - along[:, None] * g)
+    result: Tensor = factor * (cotangent - along[:, None] * g)
+    return result
 
 
 def advance(optimizer: Optimizer, state: State, g: Tensor, lr: float, number: int) -> State:
