@@ -10,7 +10,7 @@ from torch import Tensor
 
 from commute_verify.criterion.explain import explained
 from commute_verify.criterion.finite_difference import UNSETTLED, choose_step
-from commute_verify.criterion.objective import Batch, Evaluation, Objective, located
+from commute_verify.criterion.objective import Batch, Evaluation, NotFiniteError, Objective, located
 from commute_verify.criterion.vectors import Vector
 from commute_verify.errors import CommuteError
 
@@ -56,6 +56,7 @@ class Surface:
         self.names = tuple(batches)
         self.tally = tally or Tally()
         self.theta = self.flat(objective.parameters)
+        """Where the window starts: a loss that is no number there is bad input, elsewhere it diverged."""
         self._steps: dict[str, float] = {}
 
     def flat(self, vector: Mapping[str, Tensor]) -> Tensor:
@@ -93,6 +94,8 @@ class Surface:
 
         try:
             return self.objective.evaluate(self.named(leaf), batch, both)
+        except NotFiniteError as error:
+            raise (CommuteError if at is self.theta else NotFiniteError)(str(error)) from error
         except (RuntimeError, MemoryError) as error:
             task = "double-backward" if directions else "gradient"
             raise explained(error, task, "Check that loss_fn takes this batch") from error
