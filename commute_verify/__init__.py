@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from commute_verify.criterion import OrderEffect as OrderEffect
     from commute_verify.criterion.estimation import order_effect as order_effect
     from commute_verify.criterion.pooled import pooled as pooled
+    from commute_verify.criterion.prediction import first_variation as first_variation
+    from commute_verify.criterion.prediction import predict_excess_loss as predict_excess_loss
     from commute_verify.criterion.products import hvp as hvp
     from commute_verify.criterion.products import lie_bracket as lie_bracket
     from commute_verify.errors import CommuteError as CommuteError
@@ -28,10 +30,12 @@ _HOME = {
     "WeightSchedule": "commute_verify.schedules",
     "OrderEffect": "commute_verify.criterion",
     "coordinate_functions": "commute_verify.codegen",
+    "first_variation": "commute_verify.criterion",
     "hvp": "commute_verify.criterion",
     "lie_bracket": "commute_verify.criterion",
     "order_effect": "commute_verify.criterion",
     "pooled": "commute_verify.criterion",
+    "predict_excess_loss": "commute_verify.criterion",
 }
 _ROOMS = ("codegen", "criterion", "flows", "kernels", "planning", "report", "symbolic")
 

@@ -96,7 +96,7 @@ v, epsilon = sp.symbols("v epsilon", positive=True)
 gamma1, gamma2 = sp.symbols("gamma1 gamma2", positive=True)
 t, j = sp.Symbol("t", positive=True), sp.Symbol("j", nonnegative=True, integer=True)
 tau = sp.Symbol("tau", positive=True, integer=True)
-p, q = sp.symbols("p q", positive=True)
+early, late = sp.symbols("p q", positive=True)
 half = sp.Rational(1, 2)
 R = {tree(2, tree(1)): 1, tree(1, tree(2)): -1}
 WEIGHTED = dict(enumerate(sp.symbols("w1 w2 w3", nonnegative=True), start=1))
@@ -177,8 +177,8 @@ def test_the_printed_formula_can_be_drawn(claim_id):
         ("blocks-by-subsets", "holds", lambda cost, before, k: -sum(cost[i, k] for i in before), "holds"),
         ("blocks-by-subsets", "holds", lambda cost, before, k: 2 * sum(cost[i, k] for i in before), "false"),
         ("blocks-pairs-circle", "false", 0, "holds"),
-        ("tilt-linear", "holds", (p * q * (p + q), False), "corrected"),
-        ("tilt-linear", "holds", (-p * q * (p + q) / 2, False), "corrected"),
+        ("tilt-linear", "holds", (early * late * (early + late), False), "corrected"),
+        ("tilt-linear", "holds", (-early * late * (early + late) / 2, False), "corrected"),
         ("tilt-value", "holds", (1, "weighted median"), "false"),
         ("tilt-switch", "holds", Fraction(1, 4), "false"),
     ],

@@ -5,18 +5,28 @@ from commute_verify.criterion.effect import OrderEffect
 from commute_verify.criterion.estimation import order_effect
 from commute_verify.criterion.pooled import pooled
 from commute_verify.criterion.preconditioner import AdamPreconditioner
+from commute_verify.criterion.prediction import (
+    FirstVariation,
+    Prediction,
+    first_variation,
+    predict_excess_loss,
+)
 from commute_verify.criterion.products import hvp, lie_bracket
 
 __all__ = [
     "AdamPreconditioner",
     "Cost",
     "ExcessLoss",
+    "FirstVariation",
     "OrderEffect",
+    "Prediction",
     "Preference",
     "Tilt",
     "Violation",
+    "first_variation",
     "hvp",
     "lie_bracket",
     "order_effect",
     "pooled",
+    "predict_excess_loss",
 ]

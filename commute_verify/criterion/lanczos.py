@@ -66,7 +66,7 @@ def lanczos(operator: Operator, start: Tensor, steps: int) -> Tridiagonal:
     """
     if steps < 1:
         raise CommuteError(f"steps={steps}; give at least 1")
-    return list(_grown(operator, start, steps))[-1]
+    return list(grown(operator, start, steps))[-1]
 
 
 def largest_eigenvalue(
@@ -85,7 +85,7 @@ def largest_eigenvalue(
     if max_steps < 1 or not tolerance > 0:
         raise CommuteError(f"tolerance={tolerance}, max_steps={max_steps}; give positive ones")
     ritz = Ritz(float("nan"), float("inf"), 0)
-    for found in _grown(operator, start, max_steps):
+    for found in grown(operator, start, max_steps):
         values, vectors = torch.linalg.eigh(found.matrix())
         error = found.residual * abs(float(vectors[-1, -1]))
         ritz = Ritz(float(values[-1]), error, len(values))
@@ -99,8 +99,8 @@ def largest_eigenvalue(
     )
 
 
-def _grown(operator: Operator, start: Tensor, steps: int) -> Iterator[Tridiagonal]:
-    """The tridiagonal matrix after each product, until the space is exhausted."""
+def grown(operator: Operator, start: Tensor, steps: int) -> Iterator[Tridiagonal]:
+    """``lanczos`` step by step: what is found after each product, until the space is exhausted."""
     if start.ndim != 1 or not start.is_floating_point() or not start.isfinite().all():
         raise CommuteError(
             f"start of shape {tuple(start.shape)}, {start.dtype}; give a flat, finite real tensor"

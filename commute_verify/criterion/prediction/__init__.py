@@ -1,0 +1,15 @@
+"""Predictions of what a schedule does to a loss, on a ladder of predictors that know their limits."""
+
+from commute_verify.criterion.prediction.answer import Predicted, Prediction, PredictionCost, Verdict
+from commute_verify.criterion.prediction.predict import first_variation, predict_excess_loss
+from commute_verify.criterion.prediction.trajectory import FirstVariation
+
+__all__ = [
+    "FirstVariation",
+    "Predicted",
+    "Prediction",
+    "PredictionCost",
+    "Verdict",
+    "first_variation",
+    "predict_excess_loss",
+]

@@ -1,0 +1,95 @@
+r"""Frozen curvature: the exact descent of the domains' quadratic models at θ, whatever its length.
+
+    d' = −D (g_w + H_w d) − λ(θ + d),     g_w = Σ_k w_k g_k,  H_w = Σ_k w_k H_k
+
+on each stage of a schedule, by Lanczos. With a preconditioner D the descent runs in x = D^{-1/2} d, where its
+matrix √D H √D + λ is symmetric. Decoupled weight decay λ is a drift common to all domains, per flow time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from commute_verify.criterion.prediction.clock import Clock
+from commute_verify.criterion.prediction.krylov import descend
+from commute_verify.criterion.prediction.optimizer import Scale
+from commute_verify.criterion.prediction.surface import Surface
+
+Array = NDArray[np.float64]
+
+
+class Stage(NamedTuple):
+    """Weights (K,) in the surface's order, and how long they hold."""
+
+    weights: Array
+    clock: Clock
+
+
+class Reached(NamedTuple):
+    """Where a schedule ends: d (n,), a bound on its error, products over domains, and what was seen of H.
+
+    ``products`` counts Hessian-vector products of a mixture, those that start a stage included.
+    """
+
+    displacement: Tensor
+    error: float
+    products: tuple[int, ...]
+    lowest: float
+    highest: float
+    growth: float
+
+
+@dataclass(frozen=True, eq=False)
+class QuadraticModel:
+    """The domains' quadratic models at the surface's θ: g (K, n), H by products, D (n,) or None, and λ."""
+
+    surface: Surface
+    g: Tensor
+    D: Tensor | None = None
+    decay: Scale = 0.0
+    tolerance: float = 1e-6
+    max_products: int = 100
+
+    def run(self, stages: Sequence[Stage]) -> Reached:
+        """The displacement after all stages, earliest first.
+
+        An error made in a stage is carried on by the later ones: it grows only by negative curvature, or by
+        steps that are too long.
+        """
+        root = None if self.D is None else self.D.sqrt()
+        x = torch.zeros_like(self.surface.theta)
+        error, growth, lowest, highest = 0.0, 1.0, 0.0, 0.0
+        products = []
+        for stage in stages:
+            w = stage.weights
+
+            def operator(v: Tensor, w: Array = w) -> Tensor:
+                inner = v if root is None else root * v
+                product = self.surface.product(w.tolist(), inner)
+                return (product if root is None else root * product) + self.decay * v
+
+            b = self.g.new_tensor(w.tolist()) @ self.g
+            if root is not None:
+                b = root * b
+            start = self.surface.theta if root is None else self.surface.theta / root
+            b = b + self.decay * start
+            moved = bool(x.any())
+            if moved:
+                b = b + operator(x)
+            found = descend(
+                operator, b, stage.clock, tolerance=self.tolerance, max_products=self.max_products
+            )
+            x = x + found.displacement
+            error = error * found.growth + found.error
+            growth *= found.growth
+            lowest, highest = min(lowest, found.lowest), max(highest, found.highest)
+            products.append(found.products + moved)
+        d, longest = (x, 1.0) if root is None else (root * x, float(root.max()))
+        return Reached(d, error * longest, tuple(products), lowest, highest, growth)

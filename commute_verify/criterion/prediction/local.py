@@ -1,0 +1,152 @@
+"""The local predictors: the series in the window's length to order 2 and 3, by the generated kernels."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from commute_verify.criterion.prediction.answer import Verdict, verdict
+from commute_verify.criterion.prediction.coordinates import Coordinates
+from commute_verify.criterion.prediction.iterated import signature
+from commute_verify.criterion.prediction.question import Question
+from commute_verify.criterion.prediction.rung import Found
+from commute_verify.errors import CommuteError
+from commute_verify.kernels.torch_kernels import excess_loss_2, excess_loss_3
+from commute_verify.schedules import WeightSchedule
+
+Array = NDArray[np.float64]
+
+REACH = 0.3
+"""The longest window, as flow time · λ_max, that order 2 is relied on for."""
+THIRD = 0.3
+"""How far orders 2 and 3 may differ, relative to order 3."""
+
+
+def local(question: Question) -> Found:
+    """One replicate of order 2: K gradients and K products for each target's domains, λ_max beside them."""
+    at, g = _start(question)
+    excess = _excess(question, at, g)
+    reach, verdicts = _reach(question, at, g)
+    return Found(excess, verdicts, (f"order 2 of the series; flow time · λ_max = {reach:.3g}",))
+
+
+def local_3(question: Question) -> Found:
+    """One replicate of order 3; third derivatives by differences of products.
+
+    Discrete steps are taken as steps to order 2 and as a flow in the terms of order 3.
+    """
+    at, g = _start(question)
+    second = _excess(question, at, g)
+    third, asymmetry = _third(question, at, g)
+    excess = second + third
+    reach, _ = _reach(question, at, g)
+    verdicts = []
+    for t in range(len(excess)):
+        size = abs(excess[t])
+        gap = abs(third[t]) / size if size else 0.0
+        verdicts.append(verdict("the third order over the sum", gap, THIRD, "allowed"))
+    notes = (
+        f"order 3 of the series; flow time · λ_max = {reach:.3g}; D³L(a, b) and D³L(b, a) differ by "
+        f"{asymmetry:.1e}",
+    )
+    return Found(excess, verdicts, notes)
+
+
+def coordinates(question: Question) -> Coordinates:
+    """Where the question's descent is plain."""
+    optimizer = question.optimizer
+    if optimizer.kind != "adamw" and (isinstance(optimizer.decay, Tensor) or optimizer.decay):
+        raise CommuteError(
+            "weight decay inside the gradient is no part of the domains' losses; put it into loss_fn"
+        )
+    D = optimizer.preconditioner(question.fields.theta)
+    decay = optimizer.decay if optimizer.kind == "adamw" else 0.0
+    return Coordinates(None if D is None else D.sqrt(), decay)
+
+
+def _start(question: Question) -> tuple[Coordinates, Tensor]:
+    at = coordinates(question)
+    return at, at.gradients(question.fields)
+
+
+def _reach(question: Question, at: Coordinates, g: Tensor) -> tuple[float, list[Verdict]]:
+    curvature = at.curvature(question.fields, question.window.reference.averaged().weights[0], g)
+    reach = question.window.flow_time() * curvature
+    judged = verdict("flow time · λ_max", reach, REACH, "for order 2 at most")
+    return reach, [judged] * len(question.mixing)
+
+
+def _signatures(question: Question, at: Coordinates, discrete: bool) -> list[Array]:
+    """d1, d2 and d3: the schedule's iterated sums less the reference's, weight decay as one more letter."""
+    both = [
+        signature(_pieces(question, schedule, at.decays, discrete), discrete=discrete)
+        for schedule in (question.window.schedule, question.window.reference)
+    ]
+    return [one - other for one, other in zip(*both, strict=True)]
+
+
+def _pieces(question: Question, schedule: WeightSchedule, decays: bool, discrete: bool) -> Array:
+    window = question.window
+    if discrete or window.rates.size > 1:
+        by_schedule = window.per_step()
+        weights = by_schedule[0] if schedule is window.schedule else by_schedule[1]
+        times = by_schedule[2]
+    else:
+        weights, times = schedule.weights, schedule.durations * window.rates[0]
+    x: Array = times[:, None] * weights
+    return np.hstack([x, times[:, None]]) if decays else x
+
+
+def _excess(question: Question, at: Coordinates, g: Tensor) -> Array:
+    """Order 2 for every target.
+
+    A step does not see itself, so that H_j acts on iterated sums; the target's own curvature acts on the
+    square of the displacement, whose coefficients S_i S_j are those of the flow whatever the steps are.
+    """
+    d1, d2, _ = _signatures(question, at, question.dynamics == "steps")
+    squares = _signatures(question, at, False)[1] if question.window.whole else d2
+    symmetric = squares + squares.T
+    nothing, none = torch.zeros_like(g).double(), np.zeros_like(d1)
+    found = np.zeros(question.mixing.shape[1])
+    for c in question.asked:
+        u = at.inward(question.held_out.loss_and_gradient(c, question.held_out.theta)[1])
+        Hu = torch.stack([at.product(question.fields, k, u) for k in range(len(g))])
+        excess = excess_loss_2(_tensor(d1), _tensor(d2), g.double(), u.double(), Hu.double(), nothing)
+        if np.abs(symmetric).max() > 1e-12 * np.abs(squares).max():
+            HLg = torch.stack([at.product(question.held_out, c, row) for row in g])
+            excess = excess + excess_loss_2(
+                _tensor(none), _tensor(squares), g.double(), u.double(), nothing, HLg.double()
+            )
+        found[c] = float(excess)
+    weighed: Array = question.mixing @ found
+    return weighed
+
+
+def _third(question: Question, at: Coordinates, g: Tensor) -> tuple[Array, float]:
+    """The terms of order 3 for every target, and how unsymmetric third derivatives came out."""
+    _, _, d3 = _signatures(question, at, False)
+    letters = range(len(g))
+    Hg = torch.stack([torch.stack([at.product(question.fields, i, g[j]) for j in letters]) for i in letters])
+    d1, d2 = np.zeros(len(g)), np.zeros((len(g), len(g)))
+    found, asymmetry = np.zeros(question.mixing.shape[1]), 0.0
+    for c in question.asked:
+        held_out = question.held_out
+        u = at.inward(held_out.loss_and_gradient(c, held_out.theta)[1])
+        Hu = torch.stack([at.product(question.fields, k, u) for k in letters])
+        HLg = torch.stack([at.product(held_out, c, row) for row in g])
+        Tu_g = torch.stack(
+            [torch.stack([at.third(question.fields, i, u, g[j]) for j in letters]) for i in letters]
+        )
+        TL = torch.stack([torch.stack([at.third(held_out, c, g[i], g[j]) for j in letters]) for i in letters])
+        gap = torch.linalg.vector_norm(TL - TL.transpose(0, 1))
+        size = torch.linalg.vector_norm(TL)
+        asymmetry = max(asymmetry, float(gap / size) if size else 0.0)
+        arguments = (t.double() for t in (g, u, Hu, Hg, HLg, Tu_g, TL))
+        found[c] = float(excess_loss_3(_tensor(d1), _tensor(d2), _tensor(d3), *arguments))
+    return question.mixing @ found, asymmetry
+
+
+def _tensor(array: Array) -> Tensor:
+    return torch.tensor(array.tolist(), dtype=torch.float64)

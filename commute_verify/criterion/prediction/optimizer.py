@@ -1,0 +1,187 @@
+r"""What an optimizer does to flat parameters, read from ``torch.optim`` once and never written to.
+
+    SGD     g ← g + λθ;  m ← μm + (1 − d)g;  θ ← θ − η m      (Nesterov: θ ← θ − η(g + μm))
+    Adam    g ← g + λθ;  m ← β₁m + (1 − β₁)g;  v ← β₂v + (1 − β₂)g²;  θ ← θ − η m̂ / (√v̂ + ε)
+    AdamW   the same with θ ← (1 − ηλ)θ first, in place of g ← g + λθ
+
+with m̂ = m / (1 − β₁ᵗ) and v̂ = v / (1 − β₂ᵗ). The gradient may be clipped to a norm before all this.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from commute_verify.errors import CommuteError
+
+Kind = Literal["sgd", "adam", "adamw"]
+Scale = float | Tensor
+"""One number for all parameters, or one for each entry of the flat vector."""
+
+_KINDS: dict[str, Kind] = {"SGD": "sgd", "Adam": "adam", "AdamW": "adamw"}
+
+
+@dataclass(frozen=True, eq=False)
+class Optimizer:
+    """The rule, its constants and where its memory stands.
+
+    ``lr`` is the first group's; a parameter's own is ``lr · relative``. ``first`` and ``second`` are the
+    moments (n,), None where the rule has none; ``taken`` counts the steps behind them. ``clip`` is the norm
+    that gradients are clipped to, as ``torch.nn.utils.clip_grad_norm_`` does.
+    """
+
+    kind: Kind
+    lr: float
+    relative: Scale = 1.0
+    decay: Scale = 0.0
+    momentum: float = 0.0
+    dampening: float = 0.0
+    nesterov: bool = False
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    first: Tensor | None = None
+    second: Tensor | None = None
+    taken: Scale = 0.0
+    clip: float | None = None
+
+    @property
+    def adaptive(self) -> bool:
+        """Whether it divides by second moments."""
+        return self.kind != "sgd"
+
+    @property
+    def remembers(self) -> bool:
+        """Whether a step depends on the gradients of earlier ones."""
+        return self.adaptive or self.momentum != 0
+
+    def preconditioner(self, n: Tensor) -> Tensor | None:
+        """D (n,), frozen second moments and relative learning rates; None where D = 1.
+
+        ``n`` is a flat vector that gives shape, dtype and device. Flow time is that of the first group.
+        """
+        if not self.adaptive:
+            gain = 1.0 if not self.momentum else (1 - self.dampening) / (1 - self.momentum)
+            if isinstance(self.relative, float) and self.relative * gain == 1:
+                return None
+            return torch.ones_like(n) * self.relative * gain
+        if self.second is None:
+            raise CommuteError(
+                "an optimizer that has taken no step: its second moments are not known yet; take a "
+                "step, or load its state"
+            )
+        correction = 1 - _power(self.betas[1], self.taken)
+        return self.relative / ((self.second / correction).sqrt() + self.eps)
+
+
+def read_optimizer(
+    given: torch.optim.Optimizer | float,
+    model: nn.Module,
+    names: Sequence[str],
+    like: Tensor,
+    clip_norm: float | None = None,
+) -> Optimizer:
+    """The rule of a ``torch.optim.SGD``, ``Adam`` or ``AdamW``, or plain SGD with a learning rate.
+
+    ``names`` are the parameters in the order of the flat vector. Raises CommuteError for another optimizer,
+    for amsgrad and maximize, and for a parameter that the optimizer does not train.
+    """
+    if clip_norm is not None and not (
+        isinstance(clip_norm, int | float) and math.isfinite(clip_norm) and clip_norm > 0
+    ):
+        raise CommuteError(f"clip_norm={clip_norm!r}; give a finite norm above 0, or None")
+    if isinstance(given, int | float) and not isinstance(given, bool):
+        if not (math.isfinite(given) and given > 0):
+            raise CommuteError(f"optimizer={given!r}; a learning rate is finite and above 0")
+        return Optimizer("sgd", float(given), clip=clip_norm)
+    kind = _KINDS.get(type(given).__name__)
+    if kind is None or not isinstance(given, torch.optim.Optimizer):
+        raise CommuteError(
+            f"optimizer {type(given).__name__} is not supported; give torch.optim.SGD, Adam or AdamW, or a "
+            "learning rate for plain SGD"
+        )
+    group_of = {id(p): group for group in given.param_groups for p in group["params"]}
+    parameters = dict(model.named_parameters())
+    entries = [(name, parameters[name]) for name in names]
+    missing = [name for name, p in entries if id(p) not in group_of]
+    if missing:
+        raise CommuteError(
+            f"the optimizer does not train {', '.join(missing[:3])}{' …' * (len(missing) > 3)}; choose what "
+            "it trains with params="
+        )
+    groups = [group_of[id(p)] for _, p in entries]
+    for switch in ("amsgrad", "maximize"):
+        if any(group.get(switch) for group in groups):
+            raise CommuteError(f"{type(given).__name__} with {switch} is not supported; switch it off")
+    lr = float(given.param_groups[0]["lr"])
+    if not lr > 0:
+        raise CommuteError(f"the first group's learning rate is {lr}; give the rates to come with lr=")
+    sizes = [p.numel() for _, p in entries]
+    common: dict[str, Any] = {
+        "kind": kind,
+        "lr": lr,
+        "relative": _scale([float(group["lr"]) / lr for group in groups], sizes, like),
+        "decay": _scale([float(group["weight_decay"]) for group in groups], sizes, like),
+        "clip": clip_norm,
+    }
+    states = [given.state.get(p, {}) for _, p in entries]
+    if kind == "sgd":
+        return Optimizer(
+            **common,
+            momentum=float(_same(groups, "momentum")),
+            dampening=float(_same(groups, "dampening")),
+            nesterov=bool(_same(groups, "nesterov")),
+            first=_moment(states, "momentum_buffer", entries, like),
+        )
+    if any("decoupled_weight_decay" in group for group in groups) and kind == "adam":
+        common["kind"] = "adamw" if _same(groups, "decoupled_weight_decay") else "adam"
+    taken = [float(state.get("step", 0.0)) for state in states]
+    betas = _same(groups, "betas")
+    return Optimizer(
+        **common,
+        betas=(float(betas[0]), float(betas[1])),
+        eps=float(_same(groups, "eps")),
+        first=_moment(states, "exp_avg", entries, like),
+        second=_moment(states, "exp_avg_sq", entries, like),
+        taken=_scale(taken, sizes, like),
+    )
+
+
+def with_lr(optimizer: Optimizer, lr: float) -> Optimizer:
+    """The same at another learning rate of the first group."""
+    return replace(optimizer, lr=lr)
+
+
+def _same(groups: Sequence[Mapping[str, Any]], key: str) -> Any:
+    values = {tuple(group[key]) if isinstance(group[key], list | tuple) else group[key] for group in groups}
+    if len(values) > 1:
+        raise CommuteError(f"parameter groups that differ in {key}; predictions take one {key} for all")
+    return values.pop()
+
+
+def _scale(values: Sequence[float], sizes: Sequence[int], like: Tensor) -> Scale:
+    if len(set(values)) == 1:
+        return float(values[0])
+    return torch.cat([like.new_full((size,), value) for value, size in zip(values, sizes, strict=True)])
+
+
+def _moment(
+    states: Sequence[Mapping[str, Any]], key: str, entries: Sequence[tuple[str, Tensor]], like: Tensor
+) -> Tensor | None:
+    found = [state.get(key) for state in states]
+    if all(entry is None for entry in found):
+        return None
+    return torch.cat(
+        [
+            like.new_zeros(p.numel()) if entry is None else entry.detach().reshape(-1).to(like)
+            for entry, (_, p) in zip(found, entries, strict=True)
+        ]
+    )
+
+
+def _power(base: float, exponent: Scale) -> Scale:
+    return base**exponent

@@ -1,0 +1,262 @@
+"""``predict_excess_loss`` and ``first_variation``: what a schedule does to a loss, within known limits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from commute_verify.criterion.objective import Batch, LossFunction, NotFiniteError
+from commute_verify.criterion.prediction.answer import (
+    DivergenceError,
+    Predicted,
+    Prediction,
+    PredictionCost,
+    Verdict,
+    verdict,
+)
+from commute_verify.criterion.prediction.asking import Options, Setting, TargetModel, ask
+from commute_verify.criterion.prediction.costate import Training
+from commute_verify.criterion.prediction.frozen_curvature import frozen_curvature
+from commute_verify.criterion.prediction.local import local, local_3
+from commute_verify.criterion.prediction.memory import memory
+from commute_verify.criterion.prediction.question import Question
+from commute_verify.criterion.prediction.rung import Found
+from commute_verify.criterion.prediction.surface import ProductMethod, Tally
+from commute_verify.criterion.prediction.trajectory import FirstVariation, trajectory
+from commute_verify.criterion.prediction.window import Dynamics
+from commute_verify.criterion.statistics import mean_and_stderr, p_values
+from commute_verify.criterion.undisturbed import undisturbed
+from commute_verify.errors import CommuteError
+from commute_verify.schedules import WeightSchedule
+
+Predictor = Literal["auto", "local", "local-3", "frozen-curvature", "trajectory", "memory"]
+
+RUNGS: dict[str, Callable[[Question], Found]] = {
+    "local": local,
+    "local-3": local_3,
+    "frozen-curvature": frozen_curvature,
+    "trajectory": trajectory,
+    "memory": memory,
+}
+AFFECTED = ("local", "local-3", "frozen-curvature")
+"""Rungs that know nothing of an optimizer's memory."""
+ALPHA = 0.05
+"""With replicates: a sign whose p-value is not below this is not resolved, and not answered."""
+MEMORY = 0.3
+"""How large memory's own effect may be beside a prediction that leaves it out."""
+
+
+def predict_excess_loss(
+    model: nn.Module,
+    loss_fn: LossFunction,
+    domains: Mapping[str, Iterable[Batch]],
+    schedule: WeightSchedule,
+    targets: Mapping[str, Mapping[str, float]] | None = None,
+    *,
+    optimizer: torch.optim.Optimizer | float,
+    predictor: Predictor = "auto",
+    against: WeightSchedule | None = None,
+    held_out: Mapping[str, Iterable[Batch]] | None = None,
+    lr: float | Sequence[float] | None = None,
+    clip_norm: float | None = None,
+    replicates: int = 1,
+    target_model: TargetModel = "quadratic",
+    dynamics: Literal["auto"] | Dynamics = "auto",
+    method: ProductMethod = "double-backward",
+    tolerance: float = 1e-6,
+    max_products: int = 100,
+    points: int | None = None,
+    params: Callable[[str], bool] | None = None,
+    seed: int = 0,
+) -> Prediction:
+    """Predict L_t(θ after the schedule) − L_t(θ after constant weights with the same totals), every target.
+
+    ``loss_fn(model, batch)`` returns the summed loss and its weight. ``domains`` maps names to batches
+    that are trained on, ``held_out`` to those that targets are taken from (the same ones by default: then a
+    model that learns its batches by heart counts as better). ``targets`` maps names to weights over domains;
+    by default every domain, and "mixture". ``schedule`` has durations in steps; ``against`` is another
+    reference.
+
+    ``optimizer`` is the run's own (SGD, Adam or AdamW, with its state; it is never written to), or a learning
+    rate for plain SGD; ``lr`` gives the rates to come, one for each step, and ``clip_norm`` its clipping.
+
+    Predictors, cheapest first:
+
+    - ``local``: the series in the window's length to order 2: the brackets, and the discrete steps of plain
+      SGD. ``local-3``: to order 3, with third derivatives by differences of products; it costs K² of them for
+      each target's domains, and is valid where order 3 changes little.
+    - ``frozen-curvature``: the domains' quadratic models, descended exactly by Lanczos to ``tolerance``,
+      relative to the displacement. ``dynamics="steps"`` takes the discrete steps of plain SGD, "flow"
+      gradient flow, and durations that are no whole numbers too; "auto" takes steps where the optimizer has
+      no memory. Adam's second moments are a frozen preconditioner. ``target_model="quadratic"`` takes the
+      targets' quadratic models too, "evaluated" the targets themselves at the predicted points.
+
+    - ``trajectory``: the exact first variation along the run to come, through the optimizer's own update,
+      its memory, decay, clipping and learning rates. Step s takes batch s of every domain, weighted. From
+      the reference to the schedule it is integrated at ``points`` Gauss points: one where no weight changes
+      by more than 0.2, else three.
+
+    - ``memory``: what the optimizer's buffers alone do, with all gradients taken at the start. A common
+      tail is part of the schedule.
+    - ``auto``: for every target the cheapest of local, frozen-curvature and trajectory that answers; with an
+      optimizer that remembers, the trajectory alone. Where none answers, the last one's abstention.
+
+    ``replicates`` deals the batches into as many parts and gives the spread of their predictions as the
+    standard error. Each target has a verdict: an answer, or that the predictor abstains, and on what ground.
+
+    The model, its gradients, buffers, modes and all random states are left as they were. Raises CommuteError
+    on bad input.
+
+    >>> import torch
+    >>> model = torch.nn.Linear(2, 1, bias=False, dtype=torch.float64)
+    >>> def loss_fn(model, batch):
+    ...     x, y = batch
+    ...     return 0.5 * (model(x).squeeze(-1) - y).square().sum(), len(x)
+    >>> x, y = torch.eye(2, dtype=torch.float64), torch.ones(2, dtype=torch.float64)
+    >>> data = {"a": [(x[:1] + x[1:], y[:1])], "b": [(x[:1], -y[:1])]}
+    >>> swap = WeightSchedule.blocks({"a": 40, "b": 40})
+    >>> found = predict_excess_loss(model, loss_fn, data, swap, optimizer=0.5, predictor="frozen-curvature")
+    >>> found["a"].value > 0 > found["b"].value, found["a"].answered  # what is trained last is learnt best
+    (True, True)
+    """
+    options = Options(replicates, target_model, dynamics, method, tolerance, max_products, points, seed)
+    setting = Setting(optimizer, against, lr, clip_norm, params)
+    if predictor != "auto" and predictor not in RUNGS:
+        raise CommuteError(f"predictor={predictor!r}; give one of auto, {', '.join(RUNGS)}")
+    with undisturbed(model, domains.values() if isinstance(domains, Mapping) else (), seed):
+        questions, tally = ask(model, loss_fn, domains, schedule, targets, held_out, setting, options)
+        return _auto(questions, tally) if predictor == "auto" else _predicted(predictor, questions, tally)
+
+
+def first_variation(
+    model: nn.Module,
+    loss_fn: LossFunction,
+    domains: Mapping[str, Iterable[Batch]],
+    schedule: WeightSchedule,
+    targets: Mapping[str, Mapping[str, float]] | None = None,
+    *,
+    optimizer: torch.optim.Optimizer | float,
+    held_out: Mapping[str, Iterable[Batch]] | None = None,
+    lr: float | Sequence[float] | None = None,
+    clip_norm: float | None = None,
+    method: ProductMethod = "double-backward",
+    params: Callable[[str], bool] | None = None,
+    seed: int = 0,
+) -> FirstVariation:
+    """∂L_t(θ_N)/∂w_k(s) of every target, step and domain along a schedule, by one sweep.
+
+    Arguments are those of :func:`predict_excess_loss`; step s takes batch s of every domain.
+    """
+    options = Options(method=method, seed=seed)
+    setting = Setting(optimizer, None, lr, clip_norm, params)
+    with undisturbed(model, domains.values() if isinstance(domains, Mapping) else (), seed):
+        (question,), _ = ask(model, loss_fn, domains, schedule, targets, held_out, setting, options)
+        weights, _, rates = question.window.per_step()
+        training = Training(question.fields, question.optimizer, rates, seed)
+        found = training.sweep(weights, question.held_out, question.mixing)
+    return FirstVariation(
+        question.window.domains,
+        weights,
+        dict(zip(question.targets, found.sensitivity, strict=True)),
+        dict(zip(question.targets, found.losses.tolist(), strict=True)),
+    )
+
+
+def _auto(questions: list[Question], tally: Tally) -> Prediction:
+    """The cheapest rung that answers, target by target; where none does, the last one's abstention."""
+    first = questions[0]
+    rungs = ["local", "frozen-curvature"] if not first.optimizer.remembers else []
+    if first.window.whole and all(
+        len(batches) >= first.window.length for q in questions for batches in q.fields.batches.values()
+    ):
+        rungs.append("trajectory")
+    if not rungs:
+        raise CommuteError(
+            f"an optimizer that remembers needs the trajectory, and that a batch of every domain for each of "
+            f"{first.window.schedule.duration:g} whole steps; give more, or name a predictor"
+        )
+    tried: list[Prediction] = []
+    best: dict[str, Predicted] = {}
+    for rung in rungs:
+        try:
+            tried.append(_predicted(rung, questions, tally))
+        except (DivergenceError, NotFiniteError) as error:
+            tried.append(_diverged(rung, first, str(error)))
+        best |= {
+            name: found
+            for name, found in tried[-1].excess.items()
+            if name not in best or not best[name].answered
+        }
+        if all(found.answered for found in best.values()):
+            break
+    costs = [one.cost for one in tried]
+    total = PredictionCost(
+        sum(c.gradients for c in costs),
+        sum(c.products for c in costs),
+        sum(c.gradient_equivalents for c in costs),
+        sum(c.training_steps for c in costs),
+    )
+    notes = tuple(note for one in tried for note in one.notes)
+    return Prediction("auto", best, total, notes, tuple(tried))
+
+
+def _diverged(rung: str, question: Question, why: str) -> Prediction:
+    """An abstention where a rung came upon numbers that are none."""
+    judged = Verdict(False, "a number that is none", math.nan, 0.0, f"abstains: {why}")
+    excess = {name: Predicted(math.nan, math.nan, judged, rung) for name in question.targets}
+    return Prediction(rung, excess, question.cost(Tally(), 1), (why,))
+
+
+def _predicted(rung: str, questions: list[Question], tally: Tally) -> Prediction:
+    first = questions[0]
+    before = tally.gradients, tally.products
+    found = [RUNGS[rung](question) for question in questions]
+    every = np.stack([one.excess for one in found])
+    mean, stderr = every[0], np.full(every.shape[1], math.nan)
+    verdicts = [_worst([one.verdicts[t] for one in found]) for t in range(every.shape[1])]
+    notes = found[0].notes
+    if len(found) > 1:
+        mean, stderr = mean_and_stderr(every)
+        resolved = [
+            verdict("the p-value of the sign over replicates", float(p), ALPHA, "allowed")
+            for p in p_values(every)
+        ]
+        verdicts = [v if not v.valid or r.valid else r for v, r in zip(verdicts, resolved, strict=True)]
+    if rung in AFFECTED and first.optimizer.remembers:
+        verdicts, note = _against_memory(questions, mean, verdicts)
+        notes = (*notes, note)
+    spent = Tally()
+    spent.gradients, spent.products = tally.gradients - before[0], tally.products - before[1]
+    excess = {
+        name: Predicted(float(value), float(error), judged, rung)
+        for name, value, error, judged in zip(first.targets, mean, stderr, verdicts, strict=True)
+    }
+    return Prediction(rung, excess, first.cost(spent, len(questions)), notes)
+
+
+def _against_memory(
+    questions: list[Question],
+    mean: NDArray[np.float64],
+    verdicts: list[Verdict],
+) -> tuple[list[Verdict], str]:
+    """Abstain where the optimizer's memory alone would do about as much as what is predicted without it."""
+    if not questions[0].window.whole:
+        off = verdict("the optimizer's memory over the prediction", math.nan, MEMORY, "known on whole steps;")
+        return [off] * len(verdicts), "the optimizer's memory is left out, and not known on broken steps"
+    own = np.mean([memory(question).excess for question in questions], axis=0)
+    checked = []
+    for judged, value, effect in zip(verdicts, mean, own, strict=True):
+        share = abs(effect) / abs(value) if value else math.inf
+        beside = verdict("the optimizer's memory over the prediction", float(share), MEMORY, "allowed")
+        checked.append(judged if beside.valid or not judged.valid else beside)
+    return checked, "the optimizer's memory is left out of the prediction, and judged beside it"
+
+
+def _worst(verdicts: list[Verdict]) -> Verdict:
+    return max(verdicts, key=lambda v: (not v.valid, v.value / v.limit if v.limit else v.value))

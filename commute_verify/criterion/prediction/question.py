@@ -1,0 +1,97 @@
+"""What is asked of a predictor: losses, optimizer, window and targets, checked once for all rungs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from commute_verify.criterion.objective import Batch
+from commute_verify.criterion.prediction.answer import PredictionCost
+from commute_verify.criterion.prediction.optimizer import Optimizer
+from commute_verify.criterion.prediction.surface import Surface, Tally
+from commute_verify.criterion.prediction.window import Dynamics, Window
+from commute_verify.errors import CommuteError
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """One replicate of a question.
+
+    ``fields`` holds the batches that are trained on and ``held_out`` those that targets are taken from;
+    ``mixing`` (T, K) weighs the domains in each target.
+    """
+
+    fields: Surface
+    held_out: Surface
+    window: Window
+    optimizer: Optimizer
+    targets: tuple[str, ...]
+    mixing: Array
+    dynamics: Dynamics
+    target_model: str
+    tolerance: float
+    max_products: int
+    points: int | None
+    seed: int
+
+    @property
+    def asked(self) -> list[int]:
+        """The domains that some target weighs."""
+        return np.flatnonzero(self.mixing.any(axis=0)).tolist()
+
+    def cost(self, tally: Tally, replicates: int) -> PredictionCost:
+        """What a tally means for a training run."""
+        per_product = 2 if self.fields.method == "double-backward" else 0
+        equivalents = tally.gradients + per_product * tally.products
+        active = int(np.count_nonzero(self.window.reference.weights.any(axis=0)))
+        return PredictionCost(
+            tally.gradients, tally.products, equivalents, equivalents / (active * replicates)
+        )
+
+
+def listed(domains: Mapping[str, Iterable[Batch]], what: str) -> dict[str, list[Batch]]:
+    """Every domain's batches; CommuteError where there are none."""
+    if not isinstance(domains, Mapping) or not domains:
+        raise CommuteError(
+            f"{what} is {type(domains).__name__}; give a mapping from each name to its batches"
+        )
+    found = {}
+    for name, batches in domains.items():
+        if not isinstance(name, str) or not name:
+            raise CommuteError(f"a domain named {name!r}; give names that are texts")
+        try:
+            iterator = iter(batches)
+        except TypeError:
+            raise CommuteError(
+                f"domain {name!r} is {type(batches).__name__}, which holds no batches; give a list or a "
+                "DataLoader"
+            ) from None
+        if iterator is batches:
+            raise CommuteError(
+                f"domain {name!r} is an iterator, which can be read only once; give a list or a DataLoader"
+            )
+        found[name] = list(iterator)
+        if not found[name]:
+            raise CommuteError(f"domain {name!r} holds no batch in {what}; give at least one")
+    return found
+
+
+def dealt(batches: Mapping[str, Sequence[Batch]], replicates: int, what: str) -> list[dict[str, list[Batch]]]:
+    """Each domain's batches in ``replicates`` consecutive parts of equal size; a rest is left unused."""
+    if not isinstance(replicates, int) or isinstance(replicates, bool) or replicates < 1:
+        raise CommuteError(f"replicates={replicates!r}; give a whole number of at least 1")
+    parts: list[dict[str, list[Batch]]] = [{} for _ in range(replicates)]
+    for name, every in batches.items():
+        size = len(every) // replicates
+        if not size:
+            raise CommuteError(
+                f"domain {name!r} holds {len(every)} batches in {what} for {replicates} replicates; give more"
+            )
+        for r, part in enumerate(parts):
+            part[name] = list(every[r * size : (r + 1) * size])
+    return parts

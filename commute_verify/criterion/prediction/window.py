@@ -1,0 +1,115 @@
+"""A schedule and its reference as stages, in flow time or in discrete steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from commute_verify.criterion.prediction.clock import Clock, Flow, Steps
+from commute_verify.criterion.prediction.frozen import Stage
+from commute_verify.errors import CommuteError
+from commute_verify.schedules import WeightSchedule
+
+Array = NDArray[np.float64]
+Dynamics = Literal["steps", "flow"]
+
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    """Two schedules of the same domains and length, and the learning rate on the way.
+
+    ``schedule`` and ``reference`` are brought to the order of ``domains``. Durations are steps; ``rates`` is
+    one learning rate for each, or a single one for all, and then durations may be any.
+    """
+
+    domains: tuple[str, ...]
+    schedule: WeightSchedule
+    reference: WeightSchedule
+    rates: Array
+
+    @classmethod
+    def of(
+        cls,
+        domains: Sequence[str],
+        schedule: WeightSchedule,
+        against: WeightSchedule | None,
+        lr: float | Sequence[float],
+    ) -> Window:
+        """Checked; ``against`` defaults to constant weights with the same totals."""
+        first = _placed(schedule, domains, "schedule")
+        other = first.averaged() if against is None else _placed(against, domains, "against")
+        if not np.isclose(first.duration, other.duration, rtol=1e-9, atol=0):
+            raise CommuteError(
+                f"a schedule of {first.duration} steps against one of {other.duration}; give the same length"
+            )
+        try:
+            rates = np.atleast_1d(np.asarray(lr, dtype=np.float64))
+        except (TypeError, ValueError):
+            raise CommuteError(f"lr={lr!r}; give one number, or one per step") from None
+        if rates.ndim != 1 or not np.isfinite(rates).all() or (rates < 0).any():
+            raise CommuteError(f"lr={lr!r}; give finite learning rates of at least 0")
+        if np.ndim(lr) and rates.size != first.duration:
+            raise CommuteError(f"{rates.size} learning rates for {first.duration:g} steps; give one per step")
+        return cls(tuple(domains), first, other, rates)
+
+    @property
+    def whole(self) -> bool:
+        """Whether every stage is a whole number of steps."""
+        every = np.concatenate([self.schedule.durations, self.reference.durations])
+        return bool((every == np.rint(every)).all())
+
+    @property
+    def length(self) -> int:
+        """The number of steps; CommuteError where a stage is no whole number of them."""
+        if not self.whole:
+            raise CommuteError(
+                f"durations {self.schedule.durations.tolist()}; this predictor takes whole numbers of steps"
+            )
+        return round(self.schedule.duration)
+
+    def per_step(self) -> tuple[Array, Array, Array]:
+        """Weights of the schedule and of the reference (N, K), and learning rates (N,), step by step."""
+        n = self.length
+        weights = [
+            np.repeat(s.weights, s.durations.astype(int), axis=0) for s in (self.schedule, self.reference)
+        ]
+        return weights[0], weights[1], np.broadcast_to(self.rates, (n,)).copy()
+
+    def flow_time(self) -> float:
+        """Σ η over the window."""
+        if self.rates.size == 1:
+            return float(self.rates[0]) * self.schedule.duration
+        return float(self.rates.sum())
+
+    def stages(self, schedule: WeightSchedule, dynamics: Dynamics) -> list[Stage]:
+        """The schedule's stages with the clock of each."""
+        found, start = [], 0.0
+        for duration, weights in zip(schedule.durations, schedule.weights, strict=True):
+            found.append(Stage(weights, self._clock(start, float(duration), dynamics)))
+            start += float(duration)
+        return found
+
+    def _clock(self, start: float, duration: float, dynamics: Dynamics) -> Clock:
+        if self.rates.size == 1 and dynamics == "flow":
+            return Flow(float(self.rates[0]) * duration)
+        _ = self.length
+        rates = (
+            np.full(round(duration), self.rates[0])
+            if self.rates.size == 1
+            else self.rates[round(start) : round(start + duration)]
+        )
+        return Steps(rates) if dynamics == "steps" else Flow(float(rates.sum()))
+
+
+def _placed(schedule: WeightSchedule, domains: Sequence[str], what: str) -> WeightSchedule:
+    if not isinstance(schedule, WeightSchedule):
+        raise CommuteError(f"{what} is {type(schedule).__name__}; give a WeightSchedule")
+    odd = sorted(set(schedule.domains) ^ set(domains))
+    if odd:
+        raise CommuteError(f"{what} misses or does not know {', '.join(odd)}; name {', '.join(domains)}")
+    order = [schedule.domains.index(name) for name in domains]
+    return WeightSchedule(tuple(domains), schedule.durations, schedule.weights[:, order])
