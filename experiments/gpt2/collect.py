@@ -14,6 +14,10 @@ from experiments.quadratic.statistics import plain
 FORMAT, VERSION = "commute_verify gpt2 study", 1
 
 
+MEASURED = {"seconds": 0.0, "start_up_seconds": 0.0, "peak_bytes": 0}
+"""What differs from run to run of an effect's cost, as it stands in results that do not."""
+
+
 def collected(study: Study) -> dict[str, Any]:
     """The results so far: runs, checkpoints and branches whose pieces are there, in the order of the plan."""
     about = load(study.out / "about.json")
@@ -57,7 +61,7 @@ def _run(study: Study, base: Base, branches: list[Branch]) -> dict[str, Any]:
 def _timeless(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
     """The same with times and memory, which differ from run to run, put to 0 in the effects' own records."""
     effects = {
-        name: {**effect, "cost": {**effect["cost"], "seconds": 0.0, "peak_bytes": 0}}
+        name: {**effect, "cost": {**effect["cost"], **MEASURED}}
         for name, effect in checkpoint["effects"].items()
     }
     return {**checkpoint, "effects": effects}
@@ -67,7 +71,7 @@ def times(study: Study) -> dict[str, dict[str, dict[str, float]]]:
     """Seconds and peak memory of the criterion at every checkpoint that is there, for the provenance."""
     return {
         path.stem: {
-            name: {key: effect["cost"][key] for key in ("seconds", "peak_bytes")}
+            name: {key: effect["cost"][key] for key in MEASURED if key in effect["cost"]}
             for name, effect in load(path)["effects"].items()
         }
         for path in (
