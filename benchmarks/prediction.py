@@ -1,8 +1,8 @@
 """``python -m benchmarks.prediction``: what predictions cost beside the training that they predict.
 
 The trajectory: a window of AdamW steps over two domains, swept for one target and for three, in steps of a
-plain ``torch.optim`` loop over the same batches, interleaved. Peak memory of both in processes of their own. Frozen
-curvature: products of each Krylov space of a swap at Δt·λ_max = 100, after some training.
+plain ``torch.optim`` loop over the same batches, interleaved. Peak memory of both in processes of their own.
+Frozen curvature: products of each Krylov space of a swap at Δt·λ_max = 100, after some training.
 Sizes not asked for keep their entries in ``benchmarks/results/prediction.json``.
 """
 
