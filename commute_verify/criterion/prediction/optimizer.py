@@ -23,7 +23,11 @@ Kind = Literal["sgd", "adam", "adamw"]
 Scale = float | Tensor
 """One number for all parameters, or one for each entry of the flat vector."""
 
-_KINDS: dict[str, Kind] = {"SGD": "sgd", "Adam": "adam", "AdamW": "adamw"}
+_KINDS: dict[type, Kind] = {
+    torch.optim.SGD: "sgd",
+    torch.optim.Adam: "adam",
+    torch.optim.AdamW: "adamw",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +102,7 @@ def read_optimizer(
         if not (math.isfinite(given) and given > 0):
             raise CommuteError(f"optimizer={given!r}; a learning rate is finite and above 0")
         return Optimizer("sgd", float(given), clip=clip_norm)
-    kind = _KINDS.get(type(given).__name__)
+    kind = _KINDS.get(type(given))
     if kind is None or not isinstance(given, torch.optim.Optimizer):
         raise CommuteError(
             f"optimizer {type(given).__name__} is not supported; give torch.optim.SGD, Adam or AdamW, or a "

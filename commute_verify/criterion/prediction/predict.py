@@ -69,7 +69,7 @@ def predict_excess_loss(
     target_model: TargetModel = "quadratic",
     dynamics: Literal["auto"] | Dynamics = "auto",
     method: ProductMethod = "double-backward",
-    tolerance: float = 1e-6,
+    tolerance: float = 1e-4,
     max_products: int = 100,
     points: int | None = None,
     params: Callable[[str], bool] | None = None,
