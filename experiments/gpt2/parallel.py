@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import NoReturn
 
 import torch
 import torch.distributed as dist
@@ -76,6 +78,19 @@ def joined() -> Iterator[Ranks]:
         yield Ranks.here()
     finally:
         dist.destroy_process_group()
+
+
+def leave(code: int) -> NoReturn:
+    """End this process; a rank ends at once.
+
+    Gloo's threads may still hold tensors when the group is gone, and one that lets go of a tensor while the
+    interpreter shuts down aborts the process.
+    """
+    if "RANK" not in os.environ:
+        sys.exit(code)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 class Reduced:

@@ -44,7 +44,7 @@ from experiments.gpt2.model import (
     token_losses,
 )
 from experiments.gpt2.order import moved
-from experiments.gpt2.parallel import Ranks, Reduced, joined
+from experiments.gpt2.parallel import Ranks, Reduced, joined, leave
 from experiments.gpt2.plan import Plan, Rows
 from experiments.gpt2.progress import Progress
 from experiments.gpt2.settings import Training
@@ -623,4 +623,4 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    leave(main(sys.argv[1:]))
