@@ -13,6 +13,8 @@ from pathlib import Path
 
 from commute_verify.errors import CommuteError
 from experiments import claims, claims_page, kernels, planning, quadratic, transformer_flow
+from experiments.beyond_local import page as beyond_local_page
+from experiments.beyond_local.parts import parts as beyond_local_parts
 from experiments.experiment import SCALES, Experiment, each
 from experiments.gpt2 import page as gpt2_page
 from experiments.gpt2.parts import parts as gpt2_parts
@@ -49,6 +51,13 @@ EXPERIMENTS = (
         transformer_flow_page.sentence,
         transformer_flow_page.glance,
         code=("experiments/transformer_flow", "experiments/quadratic"),
+    ),
+    Experiment(
+        "beyond_local",
+        beyond_local_parts,
+        beyond_local_page.blocks,
+        beyond_local_page.sentence,
+        code=("experiments/beyond_local", "experiments/transformer_flow", "experiments/quadratic"),
     ),
     Experiment(
         "gpt2",

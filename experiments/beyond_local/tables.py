@@ -1,0 +1,104 @@
+"""Tables of the experiment beyond the local regime, and what is counted from them."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from commute_verify.report import Table
+
+LABELS = {
+    "local": "order 2",
+    "local-3": "order 3",
+    "frozen-curvature": "frozen curvature",
+    "frozen-curvature, evaluated": "frozen, evaluated",
+}
+
+
+def quadratics(result: dict[str, Any]) -> Table:
+    """Median error of each predictor at every window, the largest of all times t, and signs."""
+    rows = []
+    for dt in result["windows"]:
+        row = [f"{dt:g}"]
+        for predictor in ("order 2", "order 3", "frozen-curvature"):
+            cells = [c for c in result["cells"] if (c["dt"], c["predictor"]) == (dt, predictor)]
+            wrong = sum(c["count"] - c["right"] for c in cells) / sum(c["count"] for c in cells)
+            row += [_size(max(c["median_error"] for c in cells)), f"{wrong:.1%}"]
+        row.append(_size(max(c["largest_error"] for c in cells)))
+        rows.append(tuple(row))
+    return Table(
+        (r"$\Delta t$", *("median error", "wrong signs") * 3, "largest error"),
+        tuple(rows),
+        f"Table 1 on a longer ladder, $t$ from {min(result['times']):g} to {max(result['times']):g}: median "
+        "of |predicted / observed − 1|, the worst of all $t$, and wrong signs of all draws, targets and "
+        "orders of training.",
+        f"Series: {result['draws']} problems in dimension {result['dimension']}; frozen curvature: the first "
+        f"{result['frozen_draws']} of them.",
+        (("", 1), ("order 2", 2), ("order 3", 2), ("frozen curvature", 3)),
+    )
+
+
+def transformer(result: dict[str, Any]) -> Table:
+    """Errors and signs of each predictor at every window."""
+    rows = []
+    for reach in result["reaches"]:
+        row = [f"{reach:g}"]
+        for name in LABELS:
+            cell = find(result, reach, name)
+            row += [_size(cell["median_error"]), f"{cell['right']}/{cell['count']}", _answers(cell)]
+        rows.append(tuple(row))
+    return Table(
+        (r"$\Delta t\,\lambda_{\max}$", *("error", "signs", "answers") * len(LABELS)),
+        tuple(rows),
+        "Median of |predicted / observed − 1|, right signs, and, of the cases that a predictor answers, "
+        f"how many are right; {len(result['points'])} trained GPT-2 of {result['parameters']} parameters, "
+        "swap and two tilts, both orders, three targets.",
+        "",
+        (("", 1), *((label, 3) for label in LABELS.values())),
+    )
+
+
+def find(result: dict[str, Any], reach: float, predictor: str) -> dict[str, Any]:
+    """One row of the transformer's results."""
+    return next(r for r in result["rows"] if (r["reach"], r["predictor"]) == (reach, predictor))
+
+
+def verdict(result: dict[str, Any]) -> str:
+    """Where frozen curvature is within a tenth, where its signs end, and who abstains, counted."""
+    frozen = [find(result, reach, "frozen-curvature") for reach in result["reaches"]]
+    near = reaches_until(frozen, lambda cell: cell["median_error"] <= 0.1)
+    signs = reaches_until(frozen, lambda cell: cell["right"] == cell["count"])
+    rows = result["rows"]
+    answered, right = (sum(row[key] for row in rows) for key in ("answered", "answered_right"))
+    silent = [cell["reach"] for cell in frozen if not cell["answered"]]
+    return (
+        f"The median error of frozen curvature stays within 10% {_until(near)}, and every sign is right "
+        f"{_until(signs)}. Of all answers that a predictor's own verdict lets through, {right} of {answered} "
+        "have the right sign"
+        + (
+            rf"; at $\Delta t\,\lambda_{{\max}}$ of {', '.join(f'{x:g}' for x in silent)} frozen curvature "
+            "abstains throughout."
+            if silent
+            else "."
+        )
+    )
+
+
+def reaches_until(cells: Sequence[dict[str, Any]], good: Callable[[dict[str, Any]], bool]) -> float | None:
+    """The last window up to which all are good; None where the first is not."""
+    until: float | None = None
+    for cell in cells:
+        if not good(cell):
+            break
+        until = cell["reach"]
+    return until
+
+
+def _until(reach: float | None) -> str:
+    return "nowhere" if reach is None else rf"up to $\Delta t\,\lambda_{{\max}} = {reach:g}$"
+
+
+def _size(error: float) -> str:
+    return f"{error:.0e}" if error < 1e-3 else f"{error:.2g}" if error < 100 else f"{error:.0f}"
+
+
+def _answers(cell: dict[str, Any]) -> str:
+    return f"{cell['answered_right']}/{cell['answered']}" if cell["answered"] else "–"

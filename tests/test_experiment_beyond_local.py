@@ -1,0 +1,153 @@
+"""The experiment beyond the local regime: its predictions against exact flows, and errors it would notice."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from commute_verify.errors import CommuteError
+from commute_verify.report import Figure, Table
+from experiments.beyond_local import Settings, page, quadratics, tables, transformer
+from experiments.beyond_local.parts import COMMITTED, parts
+from experiments.committed import study
+from experiments.experiment import Part
+from experiments.quadratic.problems import Stream, sample
+from experiments.quadratic.table1 import Cell, cells
+from experiments.results import load_committed
+from experiments.transformer_flow.ladder import SWAP, curvature
+from experiments.transformer_flow.problem import MIXTURE, trained
+
+SMOKE = Settings.smoke()
+TOY = replace(SMOKE.quadratic, dimension=6, windows=(0.1, 10.0), times=(0.3,), draws=2, chunk=2)
+
+
+def frozen_errors():
+    problem = sample(TOY, Stream.FRESH, range(1))
+    return [
+        abs(quadratics.frozen(problem, cell, 1e-13) / pair.observed[0] - 1)
+        for cell, pair in cells(TOY, problem)
+        if cell.order == 2
+    ]
+
+
+def test_frozen_curvature_is_exact_on_quadratics_at_every_length():
+    assert max(frozen_errors()) <= 1e-8  # roundoff of a short window's gap
+
+
+@pytest.mark.parametrize("planted", ["other curvature", "half the curvature", "swapped order"])
+def test_a_planted_error_is_seen(monkeypatch, planted):
+    kept, swapped = quadratics.quadratic_loss, {"12": (1, 0), "21": (0, 1)}
+
+    def wrong(model, batch):
+        A, b = batch
+        return kept(model, (A.flip(0, 1) if planted == "other curvature" else A / 2, b))
+
+    if planted == "swapped order":
+        monkeypatch.setattr(quadratics, "TRAININGS", swapped)
+    else:
+        monkeypatch.setattr(quadratics, "quadratic_loss", wrong)
+    assert max(frozen_errors()) > 0.01
+
+
+def test_order_3_is_nearer_than_order_2_on_short_windows_and_farther_on_long_ones():
+    found = quadratics.quadratics(replace(SMOKE, quadratic=replace(TOY, draws=20), frozen_draws=1))
+    error = {(c["dt"], c["predictor"]): c["median_error"] for c in found["cells"]}
+    assert error[0.1, "order 3"] < error[0.1, "order 2"] / 4
+    assert error[10.0, "order 3"] > error[10.0, "order 2"] > 1
+    assert Cell(0.3, 0.1, "L", "12", 2).order == 2
+
+
+@pytest.fixture(scope="module")
+def small():
+    problem = trained(replace(SMOKE.transformer, seed=4))
+    largest = curvature(problem, MIXTURE, 4).value
+    return problem, transformer.window_cells(SMOKE, problem, 1.0, largest), largest
+
+
+def test_frozen_curvature_has_every_sign_of_a_gpt2_where_the_window_is_one_over_the_curvature(small):
+    _, found, _ = small
+    (row,) = (r for r in transformer.rows(found, (1.0,), 0.95) if r["predictor"] == "frozen-curvature")
+    assert row["count"] == 18
+    assert row["right"] == 18
+    assert row["median_error"] <= 0.1
+
+
+def test_a_prediction_of_the_other_order_has_the_other_sign(small):
+    problem, found, largest = small
+    other = transformer.predictions(problem, SWAP.schedule("21", 1.0 / largest))
+    seen = next(cell for cell in found if (cell["kind"], cell["target"]) == ("swap", "L1"))
+    assert seen["observed"] * other["frozen-curvature"]["L1"][0] < 0
+
+
+def test_rows_count_answers_and_signs():
+    def cell(observed, *predicted):
+        return {
+            "reach": 1.0,
+            "observed": observed,
+            "predicted": dict(zip(transformer.PREDICTORS, predicted, strict=True)),
+        }
+
+    yes, no, silent = (1.0, True), (-1.0, True), (-1.0, False)
+    rows = transformer.rows([cell(2.0, yes, no, silent, yes), cell(0.5, yes, yes, silent, no)], (1.0,), 0.95)
+    counted = [(r["right"], r["answered"], r["answered_right"]) for r in rows]
+    assert counted == [(2, 2, 2), (1, 2, 1), (0, 0, 0), (1, 2, 1)]
+    assert [r["median_error"] for r in rows] == [0.75, 1.25, 2.25, 1.75]
+
+
+def test_the_committed_ladder_says_what_the_page_counts():
+    result = load_committed(COMMITTED)["result"]
+    assert result["reaches"] == list(Settings.full().reaches)
+    assert len(result["points"]) == len(Settings.full().seeds)
+    for row in result["rows"]:
+        assert row["count"] == 18 * len(result["points"])
+    assert "stays within 10% up to" in tables.verdict(result)
+    assert [part.name for part in parts("default")] == ["quadratics", "transformer", "full"]
+
+
+def test_the_page_is_made_of_results_alone():
+    results = {name: load_committed(COMMITTED)["result"] for name in ("transformer", "full")}
+    toy = quadratics.quadratics(replace(SMOKE, quadratic=TOY, frozen_draws=1))
+    blocks = page.blocks({"quadratics": json.loads(json.dumps(toy)), **results})
+    assert [type(b) for b in blocks].count(Figure) == 1
+    assert [type(b) for b in blocks].count(Table) == 3
+    assert page.sentence({"quadratics": toy, **results}).endswith("signs right.")
+
+
+def test_settings_that_make_no_sense_are_refused():
+    for wrong in (
+        {"seeds": ()},
+        {"seeds": (1, 1)},
+        {"reaches": (0.0,)},
+        {"frozen_draws": 1000},
+        {"level": 1.0},
+    ):
+        with pytest.raises(CommuteError, match=next(iter(wrong))):
+            Settings(**wrong)
+
+
+def test_a_study_that_was_stopped_goes_on_to_the_same_file(tmp_path, capsys):
+    calls = []
+
+    def piece(n, fails):
+        def run():
+            calls.append(n)
+            if fails:
+                raise KeyboardInterrupt
+            return {"n": n}
+
+        return Part(f"p{n}", run, {"n": n})
+
+    def together(found):
+        """Sum."""
+        return {"sum": sum(one["n"] for one in found.values())}
+
+    given = ["--out", str(tmp_path)]
+    stopped = [piece(1, False), piece(2, True)]
+    assert study("experiments.sum", stopped, together, given, code=("experiments/planning",)) == 130
+    whole = [piece(1, False), piece(2, False)]
+    assert study("experiments.sum", whole, together, given, code=("experiments/planning",)) == 0
+    assert calls == [1, 2, 2]
+    assert load_committed(tmp_path / "full.json")["result"] == {"sum": 3}
+    assert np.isfinite(json.loads((tmp_path / "full.provenance.json").read_text())["seconds"]["experiments-sum/p1"])
+    assert "is written" in capsys.readouterr().out
