@@ -149,5 +149,7 @@ def test_a_study_that_was_stopped_goes_on_to_the_same_file(tmp_path, capsys):
     assert study("experiments.sum", whole, together, given, code=("experiments/planning",)) == 0
     assert calls == [1, 2, 2]
     assert load_committed(tmp_path / "full.json")["result"] == {"sum": 3}
-    assert np.isfinite(json.loads((tmp_path / "full.provenance.json").read_text())["seconds"]["experiments-sum/p1"])
+    assert np.isfinite(
+        json.loads((tmp_path / "full.provenance.json").read_text())["seconds"]["experiments-sum/p1"]
+    )
     assert "is written" in capsys.readouterr().out

@@ -18,11 +18,13 @@ def best(results: dict[str, Any]) -> dict[str, Any]:
 def sentence(results: dict[str, Any]) -> str:
     """One sentence for the head of a report."""
     result = best(results)
-    far = max(result["reaches"])
+    far = tables.within_a_tenth(result)
+    if far is None:
+        return "Frozen curvature is nowhere within 10% of a small GPT-2's gradient flow."
     local, frozen = (tables.find(result, far, name) for name in ("local", "frozen-curvature"))
     return (
-        rf"At $\Delta t\,\lambda_{{\max}} = {far:g}$, where the criterion is off by a factor of "
-        f"{local['median_ratio']:.0f}, frozen curvature is off by {frozen['median_error']:.0%} (median) with "
+        rf"In a small GPT-2 at $\Delta t\,\lambda_{{\max}} = {far:g}$ the criterion is off by a factor of "
+        f"{1 + local['median_error']:.1f}, frozen curvature by {frozen['median_error']:.0%} (medians), with "
         f"{frozen['right']} of {frozen['count']} signs right."
     )
 

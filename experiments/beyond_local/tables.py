@@ -64,14 +64,13 @@ def find(result: dict[str, Any], reach: float, predictor: str) -> dict[str, Any]
 def verdict(result: dict[str, Any]) -> str:
     """Where frozen curvature is within a tenth, where its signs end, and who abstains, counted."""
     frozen = [find(result, reach, "frozen-curvature") for reach in result["reaches"]]
-    near = reaches_until(frozen, lambda cell: cell["median_error"] <= 0.1)
     signs = reaches_until(frozen, lambda cell: cell["right"] == cell["count"])
     rows = result["rows"]
     answered, right = (sum(row[key] for row in rows) for key in ("answered", "answered_right"))
     silent = [cell["reach"] for cell in frozen if not cell["answered"]]
     return (
-        f"The median error of frozen curvature stays within 10% {_until(near)}, and every sign is right "
-        f"{_until(signs)}. Of all answers that a predictor's own verdict lets through, {right} of {answered} "
+        f"The median error of frozen curvature stays within 10% {_until(within_a_tenth(result))}, and every "
+        f"sign is right {_until(signs)}. Of all answers that a predictor's own verdict lets through, {right} of {answered} "
         "have the right sign"
         + (
             rf"; at $\Delta t\,\lambda_{{\max}}$ of {', '.join(f'{x:g}' for x in silent)} frozen curvature "
@@ -80,6 +79,12 @@ def verdict(result: dict[str, Any]) -> str:
             else "."
         )
     )
+
+
+def within_a_tenth(result: dict[str, Any]) -> float | None:
+    """The last window up to which the median error of frozen curvature is at most 10%."""
+    frozen = [find(result, reach, "frozen-curvature") for reach in result["reaches"]]
+    return reaches_until(frozen, lambda cell: bool(cell["median_error"] <= 0.1))
 
 
 def reaches_until(cells: Sequence[dict[str, Any]], good: Callable[[dict[str, Any]], bool]) -> float | None:
