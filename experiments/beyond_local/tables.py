@@ -70,8 +70,8 @@ def verdict(result: dict[str, Any]) -> str:
     silent = [cell["reach"] for cell in frozen if not cell["answered"]]
     return (
         f"The median error of frozen curvature stays within 10% {_until(within_a_tenth(result))}, and every "
-        f"sign is right {_until(signs)}. Of all answers that a predictor's own verdict lets through, {right} of {answered} "
-        "have the right sign"
+        f"sign is right {_until(signs)}. Of all answers that a predictor's own verdict lets through, "
+        f"{right} of {answered} have the right sign"
         + (
             rf"; at $\Delta t\,\lambda_{{\max}}$ of {', '.join(f'{x:g}' for x in silent)} frozen curvature "
             "abstains throughout."
