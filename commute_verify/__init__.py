@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from commute_verify.criterion.products import hvp as hvp
     from commute_verify.criterion.products import lie_bracket as lie_bracket
     from commute_verify.errors import CommuteError as CommuteError
+    from commute_verify.mixture import ScheduledMixture as ScheduledMixture
     from commute_verify.schedules import WeightSchedule as WeightSchedule
 
 __version__ = "0.1.0"
@@ -27,6 +28,7 @@ __version__ = "0.1.0"
 _HOME = {
     "AdamPreconditioner": "commute_verify.criterion",
     "CommuteError": "commute_verify.errors",
+    "ScheduledMixture": "commute_verify.mixture",
     "WeightSchedule": "commute_verify.schedules",
     "OrderEffect": "commute_verify.criterion",
     "coordinate_functions": "commute_verify.codegen",

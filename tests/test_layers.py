@@ -41,6 +41,17 @@ MAY_IMPORT = {
         "commute_verify.schedules",
         "commute_verify.errors",
     },
+    "mixture": {
+        "numpy",
+        "torch",
+        "commute_verify.mixture",
+        "commute_verify.schedules",
+        "commute_verify.errors",
+    },
+    "cli": {
+        "shtab",
+        "commute_verify",
+    },
     "flows": {
         "numpy",
         "scipy",
