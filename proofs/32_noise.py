@@ -57,7 +57,7 @@ def by_words() -> dict[Tree, sp.Expr]:
 
 
 # %%
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Jets:
     """Two losses, a target and two covariances as polynomials with symbolic coefficients."""
 
@@ -86,6 +86,7 @@ class Jets:
         return f.compose([(x, zero) for x in self.space.variables])
 
 
+@cache
 def jets(dimension: int, constant: bool) -> Jets:
     """Generic losses of degree 3, a target of degree 4, covariances of degree 2 or 0."""
     variables = sp.symbols(f"x1:{dimension + 1}")
@@ -117,12 +118,14 @@ def jets(dimension: int, constant: bool) -> Jets:
     return Jets(space, (space(losses[0]), space(losses[1])), space(target), (one, two), space(eta))
 
 
+@cache
 def commutator_at_zero(jet: Jets) -> PolyElement:
     """(𝓛₁𝓛₂ − 𝓛₂𝓛₁) L at θ = 0."""
     one, two = (jet.generator(k, jet.target) for k in (0, 1))
     return jet.at_zero(jet.generator(0, two)) - jet.at_zero(jet.generator(1, one))
 
 
+@cache
 def terms_at_zero(jet: Jets, i: int, j: int) -> dict[str, PolyElement]:
     """The terms with i for 1 and j for 2."""
     space, sigma_i, sigma = jet.space, jet.covariances[i], jet.covariances[j]

@@ -7,6 +7,7 @@
 # %%
 from __future__ import annotations
 
+from functools import cache
 from itertools import product
 
 import sympy as sp
@@ -196,11 +197,21 @@ def claimed(printed: tuple[Coefficients, sp.Expr]) -> Series:
     )
 
 
+@cache
 def by_words() -> Series:
-    """E L₁₂ − E L₂₁ to order η³."""
+    """E L₁₂ − E L₂₁ to order η³, after a comparison with the steps themselves."""
     one, two = (exp(add((n * eta, generator(k, -HALF))), 3) for k in (1, 2))
     both = add((1, multiply(one, two, 3)), (-1, multiply(two, one, 3)))
-    return to_power(acting(both, tree(TARGET)), 3)
+    derived = to_power(acting(both, tree(TARGET)), 3)
+    space = Coordinates((x, y), (eta,))
+    losses = [space(loss) for loss in (*LOSSES[:2], *POTENTIALS)]
+    for count in COUNTS:
+        now: Series = {t: sp.expand(sp.sympify(c).subs(n, count)) for t, c in derived.items()}
+        predicted = evaluate_loss(now, space, losses, space(TARGET_LOSS))
+        orders = (steps_in_coordinates(space, order, count) for order in ((1, 2), (2, 1)))
+        if next(orders) - next(orders) != predicted:
+            raise ArithmeticError(f"the steps themselves differ from the words at n = {count}")
+    return derived
 
 
 def steps_in_coordinates(space: Coordinates, order: tuple[int, int], count: int) -> PolyElement:
@@ -223,16 +234,7 @@ def _cut(space: Coordinates, f: PolyElement) -> PolyElement:
 
 def judge_swap(printed: tuple[Coefficients, sp.Expr]) -> Judgement:
     """Printed: the coefficients of the noise terms, and of the drift's."""
-    derived = by_words()
-    space = Coordinates((x, y), (eta,))
-    losses = [space(loss) for loss in (*LOSSES[:2], *POTENTIALS)]
-    for count in COUNTS:
-        now: Series = {t: sp.expand(sp.sympify(c).subs(n, count)) for t, c in derived.items()}
-        predicted = evaluate_loss(now, space, losses, space(TARGET_LOSS))
-        orders = (steps_in_coordinates(space, order, count) for order in ((1, 2), (2, 1)))
-        if next(orders) - next(orders) != predicted:
-            raise ArithmeticError(f"the steps themselves differ from the words at n = {count}")
-    found = compare(claimed(printed), {"by words": derived}, "P + η (noise + ½ drift) + ½nη (…)")
+    found = compare(claimed(printed), {"by words": by_words()}, "P + η (noise + ½ drift) + ½nη (…)")
     steps = ", ".join(map(str, COUNTS))
     told = f"{found.reason}; the steps themselves, all signs averaged, agree with the words for n = {steps}"
     return Judgement(found.verdict, told, found.correction)
