@@ -86,7 +86,7 @@ def order_effect(
     limit = _limit(until, budget)
     seed = checked.seed(seed)
     objective = Objective.of(model, loss_fn, params)
-    D = None if preconditioner is None else _diagonal(preconditioner, model, objective)
+    D = None if preconditioner is None else diagonal(preconditioner, model, objective)
     meter = Meter(objective.device)
     with (
         undisturbed(model, domains.values(), seed),
@@ -167,7 +167,8 @@ def _limit(until: str | None, budget: float | str | None) -> Budget | None:
     return Budget(budget)
 
 
-def _diagonal(preconditioner: AdamPreconditioner, model: nn.Module, objective: Objective) -> Vector:
+def diagonal(preconditioner: AdamPreconditioner, model: nn.Module, objective: Objective) -> Vector:
+    """D for the chosen parameters; CommuteError for another type, or where it lacks some of them."""
     if not isinstance(preconditioner, AdamPreconditioner):
         state = isinstance(preconditioner, Mapping)
         reader = "from_state_dict(state, model)" if state else "from_optimizer(optimizer)"
