@@ -332,7 +332,7 @@ def answer(P, noise, spread=0.01, P_spread=0.01, lr=1.0):
     [
         (2.0, 0.03, 0.01, False, "does not matter for the order of en and ru and mix loss"),
         (2.0, -1.5, 0.01, True, "matters for the order"),
-        (2.0, 0.2, 0.5, None, "is not resolved (give more batches)"),
+        (2.0, 0.2, 0.5, None, "It is not resolved whether at lr 1 the noise"),
     ],
 )
 def test_the_verdict_says_whether_noise_matters(P, noise, spread, matters, words):
@@ -357,8 +357,8 @@ def test_a_bound_is_the_end_of_the_interval_over_P():
 def test_beside_a_P_of_no_resolved_sign_noise_is_held_against_its_error():
     found = answer(0.0, 0.001, spread=1e-5, P_spread=1.0).verdict("en", "ru")
     assert found.matters is False
-    assert "whose own sign is not resolved" in found.words
-    assert "of the half-width of P's interval" in found.words
+    assert "whose sign is not resolved" in found.words
+    assert "of the half-width of its interval" in found.words
 
 
 def test_the_share_that_matters_can_be_asked_for():

@@ -38,8 +38,9 @@ if TYPE_CHECKING:
 
 GROUP, SMALLEST_GROUP, FEWEST_GROUPS = 8, 4, 4
 """Batches of a domain in a replicate, the fewest there, and the fewest replicates."""
-STRANGE, SCALE = 8.0, 10.0
-"""Standard errors, or ratio of size, between the effect's slopes and those found here that make a warning."""
+STRANGE, SCALE, SURE = 8.0, 10.0, 3.0
+"""Standard errors between the effect's slopes and those found here that make a warning, or the ratio of their
+sizes if these lie that many standard errors apart."""
 
 
 def noise_effect(
@@ -197,8 +198,9 @@ def _compare_slopes(effect: OrderEffect, asked: Sequence[str], slopes: np.ndarra
     mine, error = mean_and_stderr(slopes)
     theirs, other = (x[at] for x in mean_and_stderr(effect.slope_replicates))
     far = np.abs(mine - theirs) > STRANGE * np.hypot(error, other) + 1e-6 * np.abs(theirs)
-    ratio = np.linalg.norm(mine) / max(float(np.linalg.norm(theirs)), 1e-300)
-    if (far & (np.abs(mine - theirs) > 0.5 * np.abs(theirs))).any() or not 1 / SCALE < ratio < SCALE:
+    a, b, spread = (float(np.linalg.norm(x)) for x in (mine, theirs, np.hypot(error, other)))
+    other_scale = not a < SCALE * b < SCALE**2 * a and abs(a - b) > SURE * spread
+    if (far & (np.abs(mine - theirs) > 0.5 * np.abs(theirs))).any() or other_scale:
         warnings.warn(
             "the slopes ⟨g_k, ∇L⟩ found here are not those of the effect: give the model, the data, params "
             "and the preconditioner that it was estimated with",

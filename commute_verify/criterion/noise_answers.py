@@ -125,9 +125,11 @@ class NoiseEffect:
         low, high = max(0.0, abs(value) - half), abs(value) + half
         at_least, at_most = (_over(size, beside) for size in (low, high))
         answer = False if at_most <= share else True if at_least > share else None
-        words = self._words(one, other, name, answer, (value, half), P, preference.resolved, alpha)
-        shares = _shares(answer, at_least, at_most, preference.resolved)
-        return NoiseVerdict(answer, value, error, P, at_least, at_most, f"{words} {shares}.")
+        size = f"{value:.3g} ({100 * (1 - alpha):.4g}%: {value - half:.3g} to {value + half:.3g})"
+        of = f"P({one}, {other}) = {P:.3g}{'' if preference.resolved else ', whose sign is not resolved'}"
+        share_of = _shares(answer, at_least, at_most, preference.resolved)
+        words = f"{_head(answer, self.lr, one, other, name)}: it adds {size} to {of}, {share_of}."
+        return NoiseVerdict(answer, value, error, P, at_least, at_most, words)
 
     def __repr__(self) -> str:
         """A sentence for each pair and target, and the table."""
@@ -186,34 +188,17 @@ class NoiseEffect:
             f"{', '.join(self.targets)}"
         )
 
-    def _words(
-        self,
-        one: str,
-        other: str,
-        target: str,
-        answer: bool | None,
-        size: tuple[float, float],
-        P: float,
-        resolved: bool,
-        alpha: float,
-    ) -> str:
-        """Everything but the shares."""
-        said = {
-            False: "does not matter",
-            True: "matters",
-            None: "may or may not matter, which is not resolved (give more batches)",
-        }
-        value, half = size
-        interval = f"{100 * (1 - alpha):.4g}%: {value - half:.3g} to {value + half:.3g}"
-        against = f"P({one}, {other}) = {P:.3g}{'' if resolved else ', whose own sign is not resolved'}"
-        return (
-            f"At lr {self.lr:.3g} the noise of the minibatches {said[answer]} for the order of {one} and "
-            f"{other} and {target} loss: it adds {value:.3g} ({interval}) to {against}:"
-        )
+
+def _head(answer: bool | None, lr: float, one: str, other: str, target: str) -> str:
+    """What is found, before the numbers."""
+    noise, order = f"at lr {lr:.3g} the noise of the minibatches", f"the order of {one} and {other}"
+    if answer is None:
+        return f"It is not resolved whether {noise} matters for {order} and {target} loss (give more batches)"
+    return f"A{noise[1:]} {'matters' if answer else 'does not matter'} for {order} and {target} loss"
 
 
 def _shares(answer: bool | None, at_least: float, at_most: float, resolved: bool) -> str:
-    of = "P" if resolved else "the half-width of P's interval"
+    of = "P" if resolved else "the half-width of its interval"
     if answer is None:
         return f"between {_percent(at_least)} and {_percent(at_most)} of {of}"
     return f"at least {_percent(at_least)} of {of}" if answer else f"at most {_percent(at_most)} of {of}"
