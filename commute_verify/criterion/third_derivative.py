@@ -12,7 +12,7 @@ from commute_verify.criterion.gradient import gradient_at
 from commute_verify.criterion.objective import Batch, NotFiniteError, Objective
 from commute_verify.criterion.vectors import Vector, norm
 
-_LADDER = {torch.float64: range(1, 8), torch.float32: range(0, 6)}
+_LADDER = {torch.float64: range(1, 9), torch.float32: range(0, 7)}
 
 
 def second_difference(
