@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
-from typing import TYPE_CHECKING, Any, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,17 +21,12 @@ from commute_verify.criterion.answers import (
     violation,
 )
 from commute_verify.criterion.effect_json import dump, load
+from commute_verify.criterion.noise import noise_effect
 from commute_verify.criterion.rendering import as_html, as_text
 from commute_verify.criterion.schedule_area import areas
 from commute_verify.criterion.statistics import half_width, holm, look_factor, mean_and_stderr, p_values
 from commute_verify.errors import CommuteError
 from commute_verify.schedules import WeightSchedule
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from commute_verify.criterion.noise_answers import NoiseEffect
-    from commute_verify.criterion.objective import Batch, LossFunction
 
 Array = NDArray[np.float64]
 
@@ -197,13 +192,7 @@ class OrderEffect:
             for name, total, one, two in zip(self.targets, *parts, strict=True)
         }
 
-    def noise(
-        self, model: nn.Module, loss_fn: LossFunction, domains: Mapping[str, Iterable[Batch]], **options: Any
-    ) -> NoiseEffect:
-        """What the noise of a run's minibatches adds to P; ``options`` are those of ``noise_effect``."""
-        from commute_verify.criterion.noise import noise_effect
-
-        return noise_effect(self, model, loss_fn, domains, **options)
+    noise = noise_effect
 
     def to_json(self) -> str:
         """The whole effect as JSON, which ``from_json`` reads back bitwise."""

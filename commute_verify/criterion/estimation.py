@@ -16,13 +16,12 @@ from commute_verify.criterion.hessian_products import Method, check_method
 from commute_verify.criterion.meter import Meter
 from commute_verify.criterion.objective import Batch, LossFunction, Objective
 from commute_verify.criterion.precision import HALF
-from commute_verify.criterion.preconditioner import AdamPreconditioner
+from commute_verify.criterion.preconditioner import AdamPreconditioner, diagonal
 from commute_verify.criterion.probe import probe
 from commute_verify.criterion.replicate import shares
 from commute_verify.criterion.run import Run
 from commute_verify.criterion.sampling import FEWEST_GROUPS, ExhaustedError, Supply, group_sizes
 from commute_verify.criterion.undisturbed import detached_loaders, undisturbed
-from commute_verify.criterion.vectors import Vector
 from commute_verify.errors import CommuteError
 
 FEWEST_REPLICATES = 2
@@ -165,22 +164,3 @@ def _limit(until: str | None, budget: float | str | None) -> Budget | None:
             f'until={until!r}, budget={budget!r}; give until="resolved" and a budget together, or neither'
         )
     return Budget(budget)
-
-
-def diagonal(preconditioner: AdamPreconditioner, model: nn.Module, objective: Objective) -> Vector:
-    """D for the chosen parameters; CommuteError for another type, or where it lacks some of them."""
-    if not isinstance(preconditioner, AdamPreconditioner):
-        state = isinstance(preconditioner, Mapping)
-        reader = "from_state_dict(state, model)" if state else "from_optimizer(optimizer)"
-        raise CommuteError(
-            f"preconditioner is {checked.a_type(preconditioner)}; give cv.AdamPreconditioner.{reader}"
-        )
-    found = preconditioner.on(model)
-    missing = [name for name in objective.parameters if name not in found]
-    if missing:
-        raise CommuteError(
-            f"the preconditioner has no second moments of {', '.join(missing[:3])}"
-            f"{' …' * (len(missing) > 3)}; read it from the optimizer of this very model, or leave these out "
-            "with params="
-        )
-    return {name: found[name] for name in objective.parameters}

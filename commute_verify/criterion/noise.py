@@ -13,7 +13,6 @@ from torch import nn
 
 from commute_verify.criterion import checked
 from commute_verify.criterion.answers import Cost
-from commute_verify.criterion.estimation import diagonal
 from commute_verify.criterion.hessian_products import Method, check_method
 from commute_verify.criterion.meter import Meter
 from commute_verify.criterion.noise_answers import NoiseEffect, learning_rate
@@ -25,7 +24,7 @@ from commute_verify.criterion.noise_replicate import (
 )
 from commute_verify.criterion.objective import LossFunction, Objective, located
 from commute_verify.criterion.precision import HALF
-from commute_verify.criterion.preconditioner import AdamPreconditioner
+from commute_verify.criterion.preconditioner import AdamPreconditioner, diagonal
 from commute_verify.criterion.repeatable import repeatable_gradient
 from commute_verify.criterion.sampling import Supply
 from commute_verify.criterion.statistics import mean_and_stderr
@@ -204,5 +203,5 @@ def _compare_slopes(effect: OrderEffect, asked: Sequence[str], slopes: np.ndarra
         warnings.warn(
             "the slopes ⟨g_k, ∇L⟩ found here are not those of the effect: give the model, the data, params "
             "and the preconditioner that it was estimated with",
-            stacklevel=4,
+            stacklevel=3,
         )
