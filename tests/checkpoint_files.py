@@ -6,10 +6,11 @@ import torch
 
 VOCABULARY, CONTEXT = 300, 32
 SIZE = {"vocab_size": VOCABULARY, "n_positions": 64, "n_embd": 16, "n_layer": 2, "n_head": 2}
-WORDS = {
-    "en": "the cat sat on a mat and the dog ran to an old red barn by the sea".split(),
-    "ru": "кот сидел на окне и пёс бежал к старому дому у моря the a red".split(),
+SENTENCES = {
+    "en": "the cat sat on a mat and the dog ran to an old red barn by the sea",
+    "ru": "кот сидел на окне и пёс бежал к старому дому у моря the a red",
 }
+WORDS = {name: sentence.split() for name, sentence in SENTENCES.items()}
 
 
 def text(name, documents=60, seed=0):
@@ -63,3 +64,33 @@ def save(folder, held=None):
     (held or model()).save_pretrained(folder)
     tokenizer().save_pretrained(folder)
     return folder
+
+
+def trainer_folder(folder, held, **changed):
+    """A checkpoint as transformers.Trainer writes it after two steps, and the trainer itself."""
+    from transformers import Trainer, TrainingArguments, default_data_collator
+
+    tokens = windows("en", 16)
+    settings = {
+        "max_steps": 2,
+        "save_steps": 2,
+        "per_device_train_batch_size": 4,
+        "learning_rate": 1e-3,
+        "lr_scheduler_type": "constant",
+        "weight_decay": 0.1,
+        "use_cpu": True,
+        "report_to": [],
+        "disable_tqdm": True,
+        "dataloader_pin_memory": False,
+    }
+    arguments = TrainingArguments(output_dir=str(folder), **(settings | changed))
+    data = [{"input_ids": row, "labels": row} for row in tokens]
+    made = Trainer(
+        model=held,
+        args=arguments,
+        train_dataset=data,
+        data_collator=default_data_collator,
+        processing_class=tokenizer(),
+    )
+    made.train()
+    return folder / "checkpoint-2", made

@@ -71,6 +71,27 @@ def load_model(name: str, exact_attention: bool) -> nn.Module:
     return found
 
 
+def bare_model(name: str, exact_attention: bool) -> nn.Module:
+    """The model of a ``config.json``, with weights that are still to come."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    options: dict[str, Any] = {"attn_implementation": "eager"} if exact_attention else {}
+    try:
+        with quiet(), torch.random.fork_rng(devices=[]):
+            config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+            made: Any = AutoModelForCausalLM.from_config(
+                config, dtype=torch.float32, trust_remote_code=False, **options
+            )
+    except Exception as error:
+        raise CommuteError(
+            f"cannot read the architecture {name} ({first_line(error)}); give a folder with a config.json"
+        ) from error
+    if hasattr(made.config, "use_cache"):
+        made.config.use_cache = False
+    found: nn.Module = made
+    return found
+
+
 def step_of(folder: Path) -> int | None:
     """The steps done: from the Trainer's or this project's state, or the number that the name ends in."""
     for name, field in (("trainer_state.json", "global_step"), ("state.json", "step")):

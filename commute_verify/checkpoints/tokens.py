@@ -8,6 +8,8 @@ from typing import Protocol
 from commute_verify.checkpoints.quiet import first_line, quiet
 from commute_verify.errors import CommuteError
 
+PROBE = "the quick brown fox"
+
 
 class Tokenizer(Protocol):
     """What is asked of a tokenizer."""
@@ -71,4 +73,12 @@ def read_tokenizer(given: str) -> Tokenizer:
             f"no tokenizer in {given} ({first_line(error)}); give --tokenizer FOLDER, a name on the Hugging "
             "Face hub, or bytes"
         ) from error
-    return HuggingFaceTokenizer(held)
+    found = HuggingFaceTokenizer(held)
+    if (
+        len(set(found.encode(PROBE))) < 2
+    ):  # where files are missing, transformers makes one that knows nothing
+        raise CommuteError(
+            f"the tokenizer in {given} knows no words; give --tokenizer FOLDER, a name on the Hugging Face "
+            "hub, or bytes"
+        )
+    return found

@@ -105,7 +105,11 @@ def weights_words(measured: Measured, asked: Asked) -> tuple[str, ...]:
 
 def notes(measured: Measured) -> tuple[str, ...]:
     """Where the numbers are from."""
-    held = (note for note in measured.effect.notes if not re.match(r"start-up probe|[a-z-]+ is out:", note))
+    held = (
+        note
+        for note in measured.effect.notes
+        if not re.match(r"start-up probe|[a-z-]+ is out:|\S+: step \d", note)
+    )
     return tuple(f"{note[:1].upper()}{note[1:]}." for note in held)
 
 
