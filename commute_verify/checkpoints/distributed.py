@@ -58,7 +58,8 @@ def read_distributed(
                 "config.json of this model"
             )
     moments = _moments(metadata)
-    _load(path, metadata, entries | moments)
+    _load(path, metadata, entries)
+    _load(path, metadata, moments)
     state, notes = None, (f"{path} holds no moments of Adam: plain gradients are taken",)
     if moments:
         named = {stored: name for name, stored in places.items()}
@@ -105,6 +106,7 @@ def _moments(metadata: Metadata) -> dict[str, Any]:
 def _load(path: Path, metadata: Metadata, entries: dict[str, Any]) -> None:
     """Fill the entries."""
     from torch.distributed import checkpoint as dcp
+    from torch.distributed.checkpoint.api import CheckpointException
     from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner
     from torch.distributed.checkpoint.planner import ReadItem
 
@@ -116,20 +118,27 @@ def _load(path: Path, metadata: Metadata, entries: dict[str, Any]) -> None:
     class Planner(DefaultLoadPlanner):
         def load_bytes(self, read_item: ReadItem, value: io.BytesIO) -> None:
             """An entry that is no tensor, by ``weights_only``."""
-            entries[read_item.dest_index.fqn] = torch.load(value, map_location="cpu", weights_only=True)
+            plain[read_item.dest_index.fqn] = torch.load(value, map_location="cpu", weights_only=True)
 
+    plain: dict[str, Any] = {}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             dcp.load(entries, storage_reader=Reader(path), planner=Planner(), no_dist=True)
-    except Exception as error:
-        why = str(error)
+    except (Exception, CheckpointException) as error:
+        failures = (
+            [one for one, _ in error.failures.values()] if isinstance(error, CheckpointException) else [error]
+        )
+        why = str(failures[0])
         if "Weights only load failed" in why:
             raise CommuteError(
                 f"{path} holds a pickle that asks for more than tensors ({asked(why)}) and may run code: it "
                 "was not read; save state_dicts alone"
             ) from error
-        raise CommuteError(f"cannot read {path} ({first_line(error)}): cut short?; give it whole") from error
+        raise CommuteError(
+            f"cannot read {path} ({first_line(failures[0])}): cut short; give it whole"
+        ) from error
+    entries |= plain
 
 
 def _state(entries: Mapping[str, Any], named: Mapping[str, str]) -> dict[str, Any]:

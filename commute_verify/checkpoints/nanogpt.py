@@ -30,7 +30,7 @@ TIED = "lm_head.weight"
 
 
 def read_nanogpt(path: Path, *, tokenizer: str | None, device: str, exact_attention: bool) -> Checkpoint:
-    """The model with AdamW's state; ``tokenizer`` stands for GPT-2's own, or for the characters of a meta.pkl.
+    """The model with AdamW's state; ``tokenizer`` stands for GPT-2's own, or for what a meta.pkl would say.
 
     Raises CommuteError for a file of another kind, and where the tokenizer is not known.
     """
