@@ -13,7 +13,7 @@ from commute_verify.checkpoints.quiet import first_line
 from commute_verify.errors import CommuteError
 
 if TYPE_CHECKING:
-    from torch.distributed.checkpoint import Metadata
+    from torch.distributed.checkpoint.metadata import Metadata
 
 DCP = "torch.distributed.checkpoint"
 ADMITTED = {
@@ -53,8 +53,7 @@ class _Unpickler(pickle.Unpickler):
 
 def read_metadata(path: Path) -> Metadata:
     """Read the metadata. Raises CommuteError for a pickle that names anything else, and for a broken one."""
-    from torch.distributed.checkpoint import Metadata
-    from torch.distributed.checkpoint.metadata import StorageMeta
+    from torch.distributed.checkpoint.metadata import Metadata, StorageMeta
 
     try:
         with open(path, "rb") as file:

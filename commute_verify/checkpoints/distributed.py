@@ -26,7 +26,7 @@ from commute_verify.checkpoints.untrusted import asked
 from commute_verify.errors import CommuteError
 
 if TYPE_CHECKING:
-    from torch.distributed.checkpoint import Metadata
+    from torch.distributed.checkpoint.metadata import Metadata
 
 COMPILED = "_orig_mod."
 MOMENT = re.compile(r"(?P<prefix>(?:.*\.)?)state\.(?P<id>.+)\.exp_avg_sq")
@@ -60,7 +60,8 @@ def read_distributed(
     moments = _moments(metadata)
     _load(path, metadata, entries)
     _load(path, metadata, moments)
-    state, notes = None, (f"{path} holds no moments of Adam: plain gradients are taken",)
+    state = None
+    notes: tuple[str, ...] = (f"{path} holds no moments of Adam: plain gradients are taken",)
     if moments:
         named = {stored: name for name, stored in places.items()}
         state, notes = adam_state(_state(moments, named), model, f"{path}, optimizer", trainer=False)
@@ -105,12 +106,13 @@ def _moments(metadata: Metadata) -> dict[str, Any]:
 
 def _load(path: Path, metadata: Metadata, entries: dict[str, Any]) -> None:
     """Fill the entries."""
-    from torch.distributed import checkpoint as dcp
     from torch.distributed.checkpoint.api import CheckpointException
     from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner
+    from torch.distributed.checkpoint.filesystem import FileSystemReader
     from torch.distributed.checkpoint.planner import ReadItem
+    from torch.distributed.checkpoint.state_dict_loader import load
 
-    class Reader(dcp.FileSystemReader):
+    class Reader(FileSystemReader):
         def read_metadata(self, *_: Any, **__: Any) -> Metadata:
             """What was read through the guard."""
             return metadata
@@ -124,7 +126,7 @@ def _load(path: Path, metadata: Metadata, entries: dict[str, Any]) -> None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            dcp.load(entries, storage_reader=Reader(path), planner=Planner(), no_dist=True)
+            load(entries, storage_reader=Reader(path), planner=Planner(), no_dist=True)
     except (Exception, CheckpointException) as error:
         failures = (
             [one for one, _ in error.failures.values()] if isinstance(error, CheckpointException) else [error]

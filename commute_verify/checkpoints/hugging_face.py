@@ -79,9 +79,8 @@ def bare_model(name: str, exact_attention: bool) -> nn.Module:
     try:
         with quiet(), torch.random.fork_rng(devices=[]):
             config = AutoConfig.from_pretrained(name, trust_remote_code=False)
-            made: Any = AutoModelForCausalLM.from_config(
-                config, dtype=torch.float32, trust_remote_code=False, **options
-            )
+            build: Any = AutoModelForCausalLM.from_config
+            made = build(config, dtype=torch.float32, trust_remote_code=False, **options)
     except Exception as error:
         raise CommuteError(
             f"cannot read the architecture {name} ({first_line(error)}); give a folder with a config.json"

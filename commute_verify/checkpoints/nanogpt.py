@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from commute_verify.checkpoints.adam_state import adam_state
 from commute_verify.checkpoints.checkpoint import Checkpoint
@@ -42,7 +42,8 @@ def read_nanogpt(path: Path, *, tokenizer: str | None, device: str, exact_attent
             "Hugging Face folder for a model of another kind"
         )
     weights = _named(held["model"])
-    model = _built(held["model_args"], weights, str(path), exact_attention).to(device).eval()
+    model: nn.Module = _built(held["model_args"], weights, str(path), exact_attention)
+    model = model.to(device).eval()
     step = held.get("iter_num")
     state: dict[str, Any] | None = None
     notes: tuple[str, ...] = ("nanoGPT's GELU is taken as exact, as in its versions since 2023",)
@@ -121,15 +122,13 @@ def _built(
     return model
 
 
-class _Layout(torch.nn.Module):
+class _Layout(nn.Module):
     """The parameters under their names in nanoGPT's shapes, on no device: what its optimizer counted."""
 
-    def __init__(self, model: GPT2LMHeadModel) -> None:
+    def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self._held = {
-            name: torch.nn.Parameter(
-                torch.empty(p.T.shape if name.endswith(TURNED) else p.shape, device="meta")
-            )
+            name: nn.Parameter(torch.empty(p.T.shape if name.endswith(TURNED) else p.shape, device="meta"))
             for name, p in model.named_parameters()
             if p.requires_grad
         }

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from commute_verify.cli.asked import domain_paths, targets, weighed
 from commute_verify.cli.curvature import Curvature, largest_curvature
 from commute_verify.cli.domain_files import Cut, DomainFile
+from commute_verify.cli.predicting import halved
 from commute_verify.errors import CommuteError
 
 if TYPE_CHECKING:
@@ -126,6 +127,8 @@ def measure(checkpoint: Checkpoint, asked: Asked) -> Measured:
 
     options = asked.options
     data = tokenised(checkpoint, asked)
+    if getattr(options, "predictor", "local") != "local":
+        halved(asked, data)
     D = None if options.plain else checkpoint.preconditioner
     amount: dict[str, Any] = {"batches": asked.batches or BATCHES}
     if asked.budget is not None:
