@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Protocol
 
@@ -18,6 +19,10 @@ class Tokenizer(Protocol):
     def separator(self) -> int | None:
         """The token between two documents, if there is one."""
 
+    @property
+    def fingerprint(self) -> str | None:
+        """The same for tokenizers that give the same tokens; None where that is not known."""
+
     def encode(self, text: str) -> list[int]:
         """The tokens of a text, without any added to its ends."""
 
@@ -30,6 +35,7 @@ class Bytes:
     """
 
     separator: int | None = None
+    fingerprint: str | None = "bytes"
 
     def encode(self, text: str) -> list[int]:
         """One token for each byte."""
@@ -44,6 +50,9 @@ class HuggingFaceTokenizer:
         self._held = held
         ending = getattr(held, "eos_token_id", None)
         self.separator: int | None = ending if isinstance(ending, int) else None
+        backend = getattr(held, "backend_tokenizer", None)
+        whole = None if backend is None else f"{self.separator} {backend.to_str()}"
+        self.fingerprint: str | None = whole and hashlib.sha256(whole.encode()).hexdigest()
 
     def encode(self, text: str) -> list[int]:
         """Its tokens of the text alone."""

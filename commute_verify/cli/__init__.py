@@ -17,7 +17,7 @@ from importlib import import_module
 from commute_verify import __version__
 from commute_verify.errors import CommuteError
 
-COMMANDS: tuple[str, ...] = ("effect",)
+COMMANDS: tuple[str, ...] = ("effect", "scan")
 DONE, BAD_INPUT, NOT_RESOLVED, STOPPED = 0, 2, 3, 130
 
 

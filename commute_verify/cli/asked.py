@@ -39,6 +39,12 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=whole, default=8, metavar="WINDOWS", help="default: 8")
     parser.add_argument("--batches", type=whole, metavar="N", help="batches of each domain (default: 100)")
     parser.add_argument(
+        "--until-resolved",
+        action="store_true",
+        help="draw batches until every sign is resolved; needs --budget",
+    )
+    parser.add_argument("--budget", metavar="AMOUNT", help="the most to spend: 90s, 10m, or gradient passes")
+    parser.add_argument(
         "--read", type=whole, default=16, metavar="MB", help="text read of each domain (default: 16)"
     )
     parser.add_argument(

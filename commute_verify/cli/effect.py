@@ -33,12 +33,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_data_arguments(parser)
     parser.add_argument(
-        "--until-resolved",
-        action="store_true",
-        help="draw batches until every sign is resolved; needs --budget",
-    )
-    parser.add_argument("--budget", metavar="AMOUNT", help="the most to spend: 90s, 10m, or gradient passes")
-    parser.add_argument(
         "--window", type=whole, metavar="STEPS", help="say what the order changes over so many steps to come"
     )
     parser.add_argument(

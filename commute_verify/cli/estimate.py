@@ -60,7 +60,7 @@ class Asked:
             weights = checked.full_mixture(
                 weighed(options.weights, "=", f"--weights {options.weights!r}"), list(files)
             )
-        until, budget = getattr(options, "until_resolved", False), getattr(options, "budget", None)
+        until, budget = options.until_resolved, options.budget
         if bool(until) != (budget is not None) or (until and options.batches):
             raise CommuteError(
                 "give --until-resolved and --budget together (a time such as 10m, or gradient passes), or "
@@ -97,15 +97,42 @@ def read(name: str, asked: Asked) -> Checkpoint:
     )
 
 
+class Tokenised:
+    """Domains' batches, kept while checkpoints have the same tokenizer."""
+
+    def __init__(self) -> None:
+        """Start with none."""
+        self._held: dict[tuple[object, ...], dict[str, list[Tensor]]] = {}
+
+    def of(self, checkpoint: Checkpoint, asked: Asked) -> dict[str, list[Tensor]]:
+        """Every domain's batches, on the checkpoint's device; enough of them, or a CommuteError."""
+        known = checkpoint.tokenizer.fingerprint
+        name = (known, context_of(checkpoint, asked), vocabulary_of(checkpoint))
+        if known is None or name not in self._held:
+            self._held = {name: tokenised(checkpoint, asked)}
+        return self._held[name]
+
+
+def context_of(checkpoint: Checkpoint, asked: Asked) -> int:
+    """The windows' length. Raises CommuteError for one that the model does not take."""
+    longest = getattr(getattr(checkpoint.model, "config", None), "max_position_embeddings", None)
+    context: int = asked.options.context or min(CONTEXT, longest or CONTEXT)
+    if context < 2 or (longest and context > longest):
+        raise CommuteError(f"--context {context}; the model takes 2 to {longest or 'more'} tokens")
+    return context
+
+
+def vocabulary_of(checkpoint: Checkpoint) -> int:
+    """How many tokens the model knows."""
+    embedding: Any = checkpoint.model.get_input_embeddings()  # type: ignore[operator]
+    return int(embedding.num_embeddings)
+
+
 def tokenised(checkpoint: Checkpoint, asked: Asked) -> dict[str, list[Tensor]]:
     """Every domain's batches, on the checkpoint's device; enough of them, or a CommuteError."""
-    options, config = asked.options, getattr(checkpoint.model, "config", None)
-    longest = getattr(config, "max_position_embeddings", None)
-    context = options.context or min(CONTEXT, longest or CONTEXT)
-    if context < 2 or (longest and context > longest):
-        raise CommuteError(f"--context {context}; the model takes 2 to {longest} tokens")
+    options, context = asked.options, context_of(checkpoint, asked)
     cut = Cut(context, options.batch_size, options.read, options.seed)
-    vocabulary = checkpoint.model.get_input_embeddings().num_embeddings  # type: ignore[operator]
+    vocabulary = vocabulary_of(checkpoint)
     needed = asked.batches or BATCHES
     found = {}
     for name, file in asked.domains.items():
@@ -121,12 +148,12 @@ def tokenised(checkpoint: Checkpoint, asked: Asked) -> dict[str, list[Tensor]]:
     return found
 
 
-def measure(checkpoint: Checkpoint, asked: Asked) -> Measured:
+def measure(checkpoint: Checkpoint, asked: Asked, texts: Tokenised | None = None) -> Measured:
     """The effect at a checkpoint; progress on stderr, unless it is quiet."""
     from commute_verify.criterion import order_effect
 
     options = asked.options
-    data = tokenised(checkpoint, asked)
+    data = (texts or Tokenised()).of(checkpoint, asked)
     if getattr(options, "predictor", "local") != "local":
         halved(asked, data)
     D = None if options.plain else checkpoint.preconditioner
