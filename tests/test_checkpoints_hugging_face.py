@@ -212,3 +212,15 @@ def test_a_folder_that_is_no_checkpoint_is_refused(tmp_path, held, told):
         read_checkpoint(tmp_path)
     with pytest.raises(CommuteError, match="does not exist"):
         read_checkpoint(tmp_path / "nothing")
+
+
+def test_a_name_that_is_neither_here_nor_on_the_hub_is_one_error(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(
+        CommuteError, match=r"nosuch/model is no folder here, and the Hugging Face hub does not"
+    ):
+        read_checkpoint("nosuch/model")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    with pytest.raises(CommuteError, match="does not exist"):
+        read_checkpoint("runs/checkpoint-5")

@@ -1,7 +1,9 @@
 """``commute-verify effect``: its verdict against dense autograd, its exit codes, and bad input."""
 
-import json
 import re
+import shlex
+from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,12 +11,11 @@ import torch
 from torch.nn.functional import cross_entropy
 
 import commute_verify as cv
-from commute_verify.cli import main
-from commute_verify.cli.curvature import largest_curvature
-from commute_verify.cli.verdict import Window, reach_words
+from commute_verify.cli import main, parser
 from tests import checkpoint_files as files
 
 pytest.importorskip("transformers")
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -239,38 +240,15 @@ def test_help_shows_examples_and_exit_codes(capsys):
     assert "exit codes: 0 every pair is resolved" in told
 
 
-def test_the_largest_curvature_is_that_of_the_dense_hessian(world):
-    checkpoint = cv.checkpoints.read_checkpoint(world / "run" / "checkpoint-2")
-    checkpoint.model.requires_grad_(False)
-    for name, p in checkpoint.model.named_parameters():
-        p.requires_grad_("ln_1" in name or "ln_f" in name)
-    held = [p for p in checkpoint.model.parameters() if p.requires_grad]
-    batches = {name: files.windows(name, 4, 16) for name in ("en", "ru")}
-    weights = {"en": 0.25, "ru": 0.75}
-    checkpoint.model.set_attn_implementation("eager")
-    total = 0.0
-    for name, tokens in batches.items():
-        loss, count = checkpoint.loss_fn(checkpoint.model, tokens)
-        total = total + weights[name] * loss / count
-    g = torch.cat([one.reshape(-1) for one in torch.autograd.grad(total, held, create_graph=True)])
-    rows = [
-        torch.cat([r.reshape(-1) for r in torch.autograd.grad(one, held, retain_graph=True)]) for one in g
-    ]
-    H = torch.stack(rows).double()
-    D = checkpoint.preconditioner
-    diagonal = torch.cat([one.reshape(-1) for one in D.on(checkpoint.model).values()]).double()
-    for root, given in ((torch.ones(len(H)), None), (diagonal.sqrt(), D)):
-        expected = float(torch.linalg.eigvalsh(root[:, None] * H * root).max())
-        found = largest_curvature(checkpoint, batches, weights, given, 0)
-        assert expected * 0.95 <= found.value <= expected * (1 + 1e-3)  # from below, after 12 products
-
-
-def test_reach_is_steps_times_rate_times_curvature():
-    from commute_verify.cli.curvature import Curvature
-
-    held = Curvature(2.9, 5)
-    assert reach_words(held, "", Window(10, 0.01))[0] is True  # 0.29 of 0.3
-    assert reach_words(held, "", Window(12, 0.01))[0] is False
-    assert "--window 10, or --predictor auto" in reach_words(held, "", Window(12, 0.01))[1]
-    assert reach_words(None, "too large", Window(12, 0.01))[0] is None
-    assert json.dumps(held.reach(12, 0.01))[:5] == "0.348"
+@pytest.mark.parametrize("where", ["effect", "scan", "page"])
+def test_every_command_that_is_shown_is_one(where):
+    text = (
+        (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
+        if where == "page"
+        else import_module(f"commute_verify.cli.{where}").__doc__
+    )
+    joined = re.sub(r"\\\n\s*", "", text)
+    shown = re.findall(r"^ *commute-verify ((?:effect|scan) .*)$", joined, flags=re.MULTILINE)
+    assert shown
+    for line in shown:
+        assert parser().parse_args(shlex.split(line)).command in ("effect", "scan")

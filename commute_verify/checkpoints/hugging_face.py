@@ -54,6 +54,11 @@ def load_model(name: str, exact_attention: bool) -> nn.Module:
                 **options,
             )
     except Exception as error:
+        if not Path(name).exists():
+            raise CommuteError(
+                f"{name} is no folder here, and the Hugging Face hub does not give it ({first_line(error)}); "
+                "give a checkpoint that exists"
+            ) from error
         raise CommuteError(
             f"cannot read {name} as a causal language model of transformers ({first_line(error)}); give a "
             "whole folder as save_pretrained writes it, with weights in safetensors"

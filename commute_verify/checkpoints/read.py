@@ -43,7 +43,7 @@ def read_checkpoint(
         )
     if path.is_dir():
         check_folder(path)
-    elif path.is_absolute() or str(given).startswith((".", "~")) or not HUB.fullmatch(str(given)):
+    elif _looks_local(path) or not HUB.fullmatch(str(given)):
         raise CommuteError(
             f"{given} does not exist; give a Hugging Face folder or hub name, nanoGPT's ckpt.pt or a torch "
             "DCP folder"
@@ -51,6 +51,15 @@ def read_checkpoint(
     from commute_verify.checkpoints.hugging_face import read_hugging_face
 
     return read_hugging_face(str(given), tokenizer=tokenizer, device=device, exact_attention=exact_attention)
+
+
+def _looks_local(path: Path) -> bool:
+    """Whether a path that does not exist can be no name on the hub."""
+    return (
+        path.is_absolute()
+        or str(path).startswith((".", "~"))
+        or (len(path.parts) > 1 and path.parent.is_dir())
+    )
 
 
 def check_folder(path: Path) -> None:

@@ -57,7 +57,7 @@ def answer(measured: Measured, asked: Asked, window: Window | None) -> Answer:
         judged = [predicted(prediction, one, head, window, used) for one in same]
         verdict = [*(words for _, words in judged), *(f"At this point: {one.words}" for one in bare)]
         resolved = resolved and all(stands for stands, _ in judged)
-        validity += [*prediction.notes, cost_of(prediction)]
+        validity += [*map(capital, prediction.notes), cost_of(prediction)]
     if measured.checkpoint.optimizer_state is not None:
         validity.append(ADAM)
     table = tuple(str(effect).split("\n\n", 1)[1].splitlines())
@@ -110,7 +110,12 @@ def notes(measured: Measured) -> tuple[str, ...]:
         for note in measured.effect.notes
         if not re.match(r"start-up probe|[a-z-]+ is out:|\S+: step \d", note)
     )
-    return tuple(f"{note[:1].upper()}{note[1:]}." for note in held)
+    return tuple(map(capital, held))
+
+
+def capital(note: str) -> str:
+    """The note as a sentence."""
+    return f"{note[:1].upper()}{note[1:]}."
 
 
 def cost(measured: Measured) -> tuple[str, ...]:

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 REACH = 0.3
 """The most that steps × lr × λ_max may be for order 2, as in ``predict_excess_loss``."""
 PRODUCTS = 12
-ENTRIES = 1 << 31
-"""Most entries of the Krylov vectors that are kept: 8 GiB in float32."""
+FEWEST = 4
+ENTRIES = 1 << 30
+"""Most entries of the Krylov vectors that are kept: 4 GiB in float32."""
 ENOUGH = 0.02
 """Relative error at which the products end early."""
 
@@ -44,8 +45,8 @@ def largest_curvature(
 ) -> Curvature:
     """λ_max of D^{1/2} (Σ_k w_k H_k) D^{1/2}, one batch for each domain.
 
-    A Ritz value lies below it and comes near after a few products. Raises CommuteError where the model has
-    too many parameters, or no second derivatives.
+    A Ritz value lies below it and comes near after a few products; fewer where vectors are long. Raises
+    CommuteError where the model has too many parameters, or no second derivatives.
     """
     import torch
     from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -56,8 +57,9 @@ def largest_curvature(
     model = checkpoint.model
     held = {name: p for name, p in model.named_parameters() if p.requires_grad}
     sizes = [p.numel() for p in held.values()]
-    if sum(sizes) * (PRODUCTS + 1) > ENTRIES:
-        raise CommuteError(f"{sum(sizes) / 1e6:.0f} M parameters are too many to keep {PRODUCTS} vectors of")
+    products = min(PRODUCTS, ENTRIES // sum(sizes) - 1)
+    if products < FEWEST:
+        raise CommuteError(f"{sum(sizes) / 1e6:.0f} M parameters are too many to keep {FEWEST} vectors of")
     root = None
     if preconditioner is not None:
         diagonal = preconditioner.on(model)
@@ -78,7 +80,7 @@ def largest_curvature(
     start = torch.randn(sum(sizes), generator=generator).to(checkpoint.device)
     value, count = 0.0, 0
     with sdpa_kernel(SDPBackend.MATH):
-        for found in grown(product, start, PRODUCTS):
+        for found in grown(product, start, products):
             values, vectors = torch.linalg.eigh(found.matrix())
             value, count = float(values[-1]), len(values)
             if found.residual * abs(float(vectors[-1, -1])) <= ENOUGH * abs(value):

@@ -26,7 +26,7 @@ def draw(series: Sequence[Scanned]) -> Figure:
         panels = figure.subplots(len(effect.targets), 1, sharex=True, squeeze=False)[:, 0]
         for axes, target in zip(panels, effect.targets, strict=True):
             _panel(axes, series, target)
-        panels[-1].set_xlabel("step")
+        panels[-1].set_xlabel("step; where P(i, j) > 0, j belongs first")
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=2)
     return figure

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
+from textwrap import fill
 
 from commute_verify.cli.files import write
 from commute_verify.cli.scan_figure import draw
@@ -16,6 +17,7 @@ from commute_verify.report import Block, Document, Figure, Heading, Paragraph, T
 from commute_verify.report.figures import style, svg
 
 Weights = dict[str, float] | None
+WIDTH = 100
 HEAD = ("step", "target", "first", "then", "gain per area", "stderr", "p", "resolved")
 
 
@@ -39,7 +41,8 @@ def table(series: Sequence[Scanned], weights: Weights) -> list[str]:
     every = [HEAD, *rows(series)]
     widths = [max(len(row[c]) for row in every) for c in range(len(HEAD))]
     lines = ("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in every)
-    return [*sentences(series, weights), "", *lines]
+    said = (fill(sentence, WIDTH, subsequent_indent="  ") for sentence in sentences(series, weights))
+    return [*said, "", *lines]
 
 
 def sentences(series: Sequence[Scanned], weights: Weights) -> list[str]:
@@ -84,10 +87,10 @@ def _distance(series: Sequence[Scanned], target: str, weights: dict[str, float],
             f"At weights {given} no tilt is resolved to lower the {target} loss at any of these checkpoints."
         )
     at, most = max(worst, key=lambda pair: pair[1].value)
-    where = ", ".join(str(one.step) for one, _ in worst)
+    where = f"step{'s' * (len(worst) > 1)} {', '.join(str(one.step) for one, _ in worst)}"
     return (
         f"At weights {given} the schedule was not optimal for the {target} loss at {len(worst)} of "
-        f"{len(series)} checkpoints (steps {where}), and furthest from it at step {at.step}: {most.later} "
+        f"{len(series)} checkpoints ({where}), and furthest from it at step {at.step}: {most.later} "
         f"later and {most.earlier} earlier, a tilt of δ for ε, would have gained {most.value:.3g} δε² (± "
         f"{most.stderr:.2g})."
     )

@@ -92,7 +92,23 @@ def said(
             f"chance (p = {answer.p_value:.2g}). Give more {needed(effect, target, first, later)}, or leave "
             "the order as it is."
         )
-    return Said(target, first, later, f"{words}{gain}", answer.resolved)
+    return Said(target, first, later, f"{words}{gain}{in_full(effect, target)}", answer.resolved)
+
+
+def in_full(effect: OrderEffect, target: str) -> str:
+    """With more than two domains: the order that all pairs agree on, or how many of them are resolved."""
+    pairs = list(combinations(effect.domains, 2))
+    if len(pairs) == 1:
+        return ""
+    answers = [effect.prefer_first(one, other, target) for one, other in pairs]
+    resolved = sum(answer.resolved for answer in answers)
+    wins = {name: sum(answer.first == name for answer in answers) for name in effect.domains}
+    order = sorted(effect.domains, key=lambda name: -wins[name])
+    if resolved == len(pairs) and len(set(wins.values())) == len(order):
+        return f" All {len(pairs)} pairs agree: {', then '.join(order)}."
+    if resolved == len(pairs):
+        return f" All {len(pairs)} pairs are resolved, and go round in a circle: no order suits every pair."
+    return f" Of {len(pairs)} pairs {resolved} are resolved; this is the clearest."
 
 
 def gained(
