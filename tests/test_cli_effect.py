@@ -34,7 +34,7 @@ def ask(world, capsys):
 
     def run(checkpoint, *more, command="effect", domains=("en", "ru")):
         given = [f"--domain={name}={world / name}.txt" for name in domains]
-        sizes = ["--context=16", "--batch-size=4", "--batches=40"] * ("--budget" not in " ".join(more))
+        sizes = ["--context=16", "--batch-size=4", "--batches=24"] * ("--budget" not in " ".join(more))
         try:
             code = main([command, str(world / checkpoint), *given, *sizes, *more])
         except SystemExit as error:

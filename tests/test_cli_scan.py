@@ -13,7 +13,7 @@ from tests import checkpoint_files as files
 
 pytest.importorskip("transformers")
 STEPS = (4, 20, 100)
-SIZES = ("--context=16", "--batch-size=4", "--batches=40", "--quiet", "--method=finite-difference")
+SIZES = ("--context=16", "--batch-size=4", "--batches=24", "--quiet", "--method=finite-difference")
 
 
 @pytest.fixture(scope="module")
