@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from commute_verify.cli import inputs
+from commute_verify.cli import files, inputs
 from commute_verify.cli.formats import FORMATS, Asked
 from commute_verify.cli.schedule_file import read
 
@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
     )
     text = FORMATS[options.to](held)
     if options.out:
-        inputs.write(options.out, text)
+        files.write(options.out, text)
     else:
         print(text, end="")
     return 0

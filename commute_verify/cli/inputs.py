@@ -1,9 +1,8 @@
-"""What stands on the command line: names with numbers, files, and how they are read."""
+"""Numbers with names, effects and JSON, read from the command line and from files."""
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -64,16 +63,3 @@ def read_json(path: Path, what: str) -> Mapping[str, Any]:
     if not isinstance(found, dict):
         raise CommuteError(f"{path} holds no JSON object: give the {what}'s file")
     return found
-
-
-def write(path: Path, text: str) -> None:
-    """Write a file whole, or leave what was there."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise CommuteError(
-            f"cannot write {path} ({error.strerror or error}): choose another place"
-        ) from error

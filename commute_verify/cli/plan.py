@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from commute_verify.cli import inputs
+from commute_verify.cli import files, inputs
 from commute_verify.cli.schedule_file import ScheduleFile
 from commute_verify.criterion import OrderEffect
 from commute_verify.errors import CommuteError
@@ -48,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
     print(made.words)
     steps = ScheduleFile(made.schedule, "steps", options.tokens_per_step)
     stages = steps.stages("tokens")
-    inputs.write(
+    files.write(
         options.out,
         ScheduleFile(WeightSchedule.piecewise(stages), "tokens", options.tokens_per_step).to_json(),
     )
