@@ -28,8 +28,8 @@ class Settings:
     run on ``observed`` seeds of batches; predictions are taken from ``own`` of the same ones, and from
     ``disjoint`` other ones. What costs a run for each schedule is predicted for the first tilt of 0.15 and
     the first swap: the trajectory integrated at Gauss points from ``own`` seeds and ``dear_seeds`` disjoint
-    ones, tilts up to ``tilt_up_to`` and the rest up to ``dear_up_to`` steps, frozen curvature and order 3
-    from ``slow_rows`` rows. ``level`` is the confidence of intervals.
+    ones, up to ``dear_up_to`` steps, tilts from their own batches up to ``tilt_up_to``; frozen curvature
+    and order 3 from ``slow_rows`` rows. ``level`` is the confidence of intervals.
     """
 
     seed: int = 11

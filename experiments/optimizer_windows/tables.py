@@ -117,24 +117,24 @@ def costs(prices: dict[str, Any], curvature: dict[str, float]) -> Table:
         rows.append(
             (
                 str(K),
-                f"the {row['targets']}" if row["count"] == 1 else f"{row['count']}, {row['targets']}",
+                row["targets"],
                 f"{steps['local']:.0f}",
                 f"{steps['memory'] / window:.1f}",
                 f"{sweep:.1f}",
                 str(tilts),
                 str(tilts + 1),
                 f"{(tilts + 1) / sweep:.1f}",
-                f"{max(2, int(sweep))}",
+                f"{max(1, int(sweep))}",
             )
         )
     note = "; ".join(f"{name} {value:.0f}" for name, value in sorted(curvature.items()))
     return Table(
         ("$K$", "targets", "local", "memory", "sweep", "tilts", "runs", "runs / sweep", "pays from"),
         tuple(rows),
-        "What predictions cost, in training steps: the local criterion once, memory and the trajectory's "
-        "sweep for each step of the window. Running the branches costs a step for each of them and for the "
-        "reference, all targets included. “Pays from” is the number of schedules from which one sweep is "
-        "cheaper than runs of them and of the reference.",
+        "What predictions cost, in training steps: the local criterion once, for each batch that it averages "
+        "over, memory and the trajectory's sweep for each step of the window. Running the branches costs a "
+        "step for each of them and for the reference, all targets included. “Pays from” is the number of "
+        "schedules from which one sweep is cheaper than runs of them and of the reference.",
         "Passes as the library counts them while it runs, a product as two gradients beside its own. "
         f"Predictors that run for each schedule took, whatever the window's length, in the median: {note}."
         if note
