@@ -104,7 +104,8 @@ def test_batches_of_other_seeds_are_other_batches_and_the_same_seed_gives_the_sa
 
 def record(observed_mean, guess, resolved=True, **told):
     case = Case("tilt", 0.15, "a", "b", 5, 0)
-    return Record((1e-3, 1), case, "a", observed_mean, 0.1, resolved, {"p": Guess(guess, **told)})
+    p = 0.01 if resolved else 0.5
+    return Record((1e-3, 1), case, "a", observed_mean, 0.1, p, {"p": Guess(guess, **told)})
 
 
 def test_a_summary_counts_right_signs_ratios_and_what_is_answered():

@@ -33,7 +33,7 @@ class Guess(NamedTuple):
 class Record:
     """One case and target: the mean excess over batch seeds, its standard error, and every guess at it.
 
-    ``resolved`` says that the mean differs from 0 at the level of 0.05.
+    ``p`` is the mean's two-sided p-value; ``resolved`` says that it is below 0.05.
     """
 
     start: Start
@@ -41,8 +41,13 @@ class Record:
     target: str
     observed: float
     stderr: float
-    resolved: bool
+    p: float
     guesses: Mapping[str, Guess] = field(default_factory=dict)
+
+    @property
+    def resolved(self) -> bool:
+        """Whether the mean differs from 0 at the level of 0.05."""
+        return self.p < ALPHA
 
     @property
     def type(self) -> str:
@@ -70,7 +75,7 @@ def _of(settings: Settings, found: Pieces, start: Start, case: Case) -> list[Rec
         for target, name, guess in source(settings, found, start, case, runs):
             guesses[TARGETS.index(target)][name] = guess
     return [
-        Record(start, case, target, float(mean[t]), float(stderr[t]), bool(p[t] < ALPHA), guesses[t])
+        Record(start, case, target, float(mean[t]), float(stderr[t]), float(p[t]), guesses[t])
         for t, target in enumerate(TARGETS)
     ]
 

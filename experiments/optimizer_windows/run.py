@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -24,6 +25,8 @@ DEAR = (
     "local-3",
     "memory",
 )
+STRICTNESS = (0.05, 0.01, 0.002)
+"""Levels at which an observed mean counts as different from 0."""
 ALL = (*TRAJECTORY, *DEAR, *LOCAL, *SIGNS)
 
 
@@ -63,6 +66,15 @@ def collected(settings: Settings, found: Pieces) -> dict[str, Any]:
             "tilts_by_size": _cells(tilts, lambda r: [r.case.delta, r.case.tail], level),
             "tilts_by_target": _cells(middling, lambda r: [r.type, r.case.tail], level),
             "tilts_by_start": _cells(middling, lambda r: [r.start[0], r.start[1], r.case.tail], level),
+            "strictness": [
+                {
+                    "level": bar,
+                    **_cells([replace(r, p=_passed(r.p, bar)) for r in middling], lambda r: ["all"], level)[
+                        0
+                    ],
+                }
+                for bar in STRICTNESS
+            ],
             "tilts": _cells(tilts, lambda r: ["all"], level),
             "raises": _cells([r for r in every if r.case.kind == "raise"], window, level),
             "swaps_by_length": _cells(swaps, window, level),
@@ -81,13 +93,18 @@ def collected(settings: Settings, found: Pieces) -> dict[str, Any]:
     )
 
 
+def _passed(p: float, bar: float) -> float:
+    """A p-value that counts as resolved where it is below the bar, and never elsewhere."""
+    return p if p < bar else 1.0
+
+
 def rows(settings: Settings, found: Pieces) -> str:
     """Every case and target as CSV, to be looked at and summed up in other ways."""
-    lines = ["lr,step,kind,delta,first,second,k,tail,target,observed,stderr,resolved," + ",".join(ALL)]
+    lines = ["lr,step,kind,delta,first,second,k,tail,target,observed,stderr,p," + ",".join(ALL)]
     for r in records(settings, found):
         c = r.case
         told = [r.start[0], r.start[1], c.kind, c.delta, c.first, c.second, c.k, c.tail, r.target]
-        told += [f"{r.observed:.4e}", f"{r.stderr:.2e}", int(r.resolved)]
+        told += [f"{r.observed:.4e}", f"{r.stderr:.2e}", f"{r.p:.2e}"]
         told += [f"{r.guesses[name].value:.4e}" if name in r.guesses else "" for name in ALL]
         lines.append(",".join(map(str, told)).replace('"', ""))
     return "\n".join(lines) + "\n"

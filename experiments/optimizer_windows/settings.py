@@ -95,16 +95,23 @@ class Settings:
 
     @classmethod
     def default(cls) -> Self:
-        """The scale of the report: one checkpoint, short windows, under a minute."""
+        """The scale of the report: one layer, one start and short windows, under a minute."""
         return cls(
+            width=16,
+            context=16,
+            layers=1,
+            held_out_rows=32,
+            local_rows=24,
+            slow_rows=8,
             starts=((1e-3, 100),),
-            lengths=(1, 5, 10),
-            tail=20,
-            tailed=(1, 5),
+            lengths=(1, 5),
+            tailed=(5,),
+            tail=10,
             observed=3,
             disjoint=3,
-            dear_up_to=5,
-            map_lengths=(1, 4, 16),
+            dear_up_to=1,
+            tilt_up_to=5,
+            map_lengths=(2,),
         )
 
     @classmethod
@@ -124,7 +131,8 @@ class Settings:
             observed=2,
             disjoint=2,
             dear_up_to=1,
-            map_lengths=(1, 2),
+            tilt_up_to=1,
+            map_lengths=(1,),
         )
 
     @classmethod

@@ -106,6 +106,29 @@ def goals(found: Sequence[dict[str, Any]]) -> Table:
     return Table(("Aim", "came out", "wanted", ""), rows, "The aims that were set before the study ran.")
 
 
+def strictness(found: Sequence[dict[str, Any]], level: float, origin: str) -> Table:
+    """How the share of right signs depends on what counts as resolved."""
+    rows = tuple(
+        (
+            f"{cell['level']:g}",
+            f"{cell['resolved']} of {cell['cases']}",
+            f"{cell['level'] * cell['cases']:.1f}",
+            right(cell["predictors"].get("trajectory"), "right"),
+            ratio(cell["predictors"].get("trajectory")),
+            right(cell["predictors"].get("trajectory"), "answered_right"),
+        )
+        for cell in found
+    )
+    return Table(
+        ("level", "resolved", "by chance alone", "right", "ratio", "answered: right"),
+        rows,
+        "Tilts of 0.15 from disjoint batches, by the level at which an observed mean counts as different "
+        f"from 0. “By chance alone”: how many would pass if no order mattered; half of those are wrong by "
+        f"chance. {origin}",
+        f"Exact {level:.0%} intervals.",
+    )
+
+
 def costs(prices: dict[str, Any], curvature: dict[str, float]) -> Table:
     """Training steps for each step of the window: predictors beside running the branches."""
     window = prices["window"]
