@@ -27,7 +27,8 @@ DEAR = (
 )
 STRICTNESS = (0.05, 0.01, 0.002)
 """Levels at which an observed mean counts as different from 0."""
-ALL = (*TRAJECTORY, *DEAR, *LOCAL, *SIGNS)
+SIZED = (*TRAJECTORY, *DEAR, *LOCAL)
+ALL = (*SIZED, *SIGNS)
 
 
 def study(settings: Settings) -> dict[str, Any]:
@@ -81,7 +82,10 @@ def collected(settings: Settings, found: Pieces) -> dict[str, Any]:
             "swaps": _cells(swaps, lambda r: ["all"], level),
             "swaps_by_target": _cells(swaps, lambda r: [r.type, r.case.tail], level),
             "errors": [
-                {"k": k, "errors": {name: errors([r for r in plain_ if r.case.k == k], name) for name in ALL}}
+                {
+                    "k": k,
+                    "errors": {name: errors([r for r in plain_ if r.case.k == k], name) for name in SIZED},
+                }
                 for plain_ in [[r for r in middling if not r.case.tail]]
                 for k in sorted({r.case.k for r in plain_})
             ],
