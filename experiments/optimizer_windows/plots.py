@@ -75,8 +75,8 @@ def validity(result: dict[str, Any], name: str) -> str:
     """Relative error against the length of the window, one panel for each optimizer, and the minibatches."""
     maps = result["validity"]
     with style():
-        figure = Figure(figsize=(WIDTH, 11.0))
-        rows = figure.subplots(len(maps) + 1, 1, sharex=True)
+        figure = Figure(figsize=(WIDTH, 2.8 * (len(maps) + 1)))
+        rows = figure.subplots(len(maps) + 1, 1, sharex=True, squeeze=False)[:, 0]
         for axes, (optimizer, found) in zip(rows, maps.items(), strict=False):
             for predictor in (
                 "local",

@@ -42,7 +42,7 @@ def study(settings: Settings) -> dict[str, Any]:
 
 
 def collected(settings: Settings, found: Pieces) -> dict[str, Any]:
-    """The results of a study whose pieces are there."""
+    """The results of a study; maps of validity may be missing, all else is there."""
     every = records(settings, found)
     tilts = [r for r in every if r.case.kind == "tilt"]
     middling = [r for r in tilts if r.case.delta == MIDDLING]
@@ -89,7 +89,9 @@ def collected(settings: Settings, found: Pieces) -> dict[str, Any]:
                 for plain_ in [[r for r in middling if not r.case.tail]]
                 for k in sorted({r.case.k for r in plain_})
             ],
-            "validity": {name: mapped(found[f"validity-{name}"]) for name in OPTIMIZERS},
+            "validity": {
+                name: mapped(found[f"validity-{name}"]) for name in OPTIMIZERS if f"validity-{name}" in found
+            },
             "curvature_costs": _costs(found),
             "prices": found["prices"],
             "goals": goals(tilts, level),
