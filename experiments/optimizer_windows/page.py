@@ -23,7 +23,8 @@ def sentence(results: dict[str, Any]) -> str:
     return (
         "On AdamW runs of a small GPT-2 one sweep of the first variation has "
         f"{_share(own['answered_right'])} of the signs of tilts within its reach from the run's own batches, "
-        f"and {_share(main['answered_right'])} of those that it answers from other batches."
+        f"and {_share(main['answered_right'])} of those that it answers from other batches and that can be "
+        "told from noise."
     )
 
 
