@@ -15,6 +15,8 @@ from typing import Any
 from commute_verify.errors import CommuteError
 
 HELP = "a completion script for bash, zsh or fish"
+FILES = ("checkpoint", "checkpoints")
+"""Arguments that may be paths, and are read as text."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,10 +39,10 @@ def run(options: argparse.Namespace) -> int:
 
 
 def complete_files(parser: argparse.ArgumentParser, files: Any) -> None:
-    """Let every argument that is a path, here and in commands, be completed as ``files``."""
+    """Let every argument that may be a path, here and in commands, be completed as ``files``."""
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             for one in action.choices.values():
                 complete_files(one, files)
-        elif action.type is Path:
+        elif action.type is Path or action.dest in FILES:
             action.complete = files  # type: ignore[attr-defined]

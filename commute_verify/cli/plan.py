@@ -114,7 +114,7 @@ def planned(effect: OrderEffect, totals: Mapping[str, float], options: argparse.
 def unresolved(effect: OrderEffect, targets: Iterable[str]) -> str:
     """The pairs whose P has no resolved sign, as a sentence to add, or nothing."""
     found = [
-        f"{one} and {other} for {target}"
+        f"{one} and {other} ({target})"
         for target in targets
         for one, other in combinations(effect.domains, 2)
         if not effect.prefer_first(one, other, target).resolved
