@@ -15,6 +15,7 @@ from itertools import combinations
 from pathlib import Path
 
 from commute_verify.cli import files, inputs
+from commute_verify.cli.schedule import amount
 from commute_verify.cli.schedule_file import ScheduleFile
 from commute_verify.criterion import OrderEffect
 from commute_verify.errors import CommuteError
@@ -125,11 +126,11 @@ def unresolved(effect: OrderEffect, targets: Iterable[str]) -> str:
 def counted(steps: float, totals: Mapping[str, float], tokens: float, lr: float) -> str:
     """What gains are measured in, and what whole steps make of the tokens that were asked for."""
     said = (
-        f"Gains are of the loss itself (nats for cross-entropy), over {steps:,.6g} steps of {tokens:,.6g} "
+        f"Gains are of the loss itself (nats for cross-entropy), over {amount(steps)} steps of {amount(tokens)} "
         f"tokens at a constant lr of {lr:g}."
     )
     total, trained = sum(totals.values()), steps * tokens
     if math.isclose(total, trained):
         return said
-    gap = f"{abs(trained - total):,.6g} tokens {'more' if trained > total else 'fewer'}"
+    gap = f"{amount(abs(trained - total))} tokens {'more' if trained > total else 'fewer'}"
     return f"{said} Whole steps train {gap} than --totals, in the same shares."
