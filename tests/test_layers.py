@@ -49,7 +49,10 @@ MAY_IMPORT = {
         "commute_verify.errors",
     },
     "cli": {
+        "numpy",
         "shtab",
+        "torch",
+        "tqdm",
         "commute_verify",
     },
     "checkpoints": {
