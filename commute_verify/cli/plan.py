@@ -126,8 +126,8 @@ def unresolved(effect: OrderEffect, targets: Iterable[str]) -> str:
 def counted(steps: float, totals: Mapping[str, float], tokens: float, lr: float) -> str:
     """What gains are measured in, and what whole steps make of the tokens that were asked for."""
     said = (
-        f"Gains are of the loss itself (nats for cross-entropy), over {amount(steps)} steps of {amount(tokens)} "
-        f"tokens at a constant lr of {lr:g}."
+        f"Gains are of the loss itself (nats for cross-entropy), over {amount(steps)} steps of "
+        f"{amount(tokens)} tokens at a constant lr of {lr:g}."
     )
     total, trained = sum(totals.values()), steps * tokens
     if math.isclose(total, trained):
