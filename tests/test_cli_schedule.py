@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from commute_verify.cli import files, main
-from commute_verify.cli.formats import FORMATS, Asked
+from commute_verify.cli.counting import Asked
+from commute_verify.cli.formats import FORMATS
 from commute_verify.cli.schedule_file import ScheduleFile, read
 from commute_verify.criterion import Cost, OrderEffect
 from commute_verify.errors import CommuteError

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,10 @@ def numbers(text: str, what: str) -> dict[str, float]:
             number = float(value)
         except ValueError:
             separator = ""
-        if not (separator and name.strip()):
-            raise CommuteError(f"{what} {text!r}: give NAME=NUMBER with commas between, as en=0.5,ru=0.5")
+        if not (separator and name.strip() and math.isfinite(number)):
+            raise CommuteError(
+                f"{what} {text!r}: give NAME=NUMBER, finite, with commas between, as en=0.5,ru=0.5"
+            )
         if name.strip() in found:
             raise CommuteError(f"{what} {text!r} names {name.strip()} twice: give each name once")
         found[name.strip()] = number
