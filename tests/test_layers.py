@@ -50,6 +50,7 @@ MAY_IMPORT = {
     },
     "cli": {
         "numpy",
+        "matplotlib",
         "shtab",
         "torch",
         "tqdm",
