@@ -3,6 +3,7 @@
 from commute_verify.criterion.answers import Cost, ExcessLoss, Preference, Tilt, Violation
 from commute_verify.criterion.effect import OrderEffect
 from commute_verify.criterion.estimation import order_effect
+from commute_verify.criterion.order_probe import OrderProbe
 from commute_verify.criterion.pooled import pooled
 from commute_verify.criterion.preconditioner import AdamPreconditioner
 from commute_verify.criterion.prediction import (
@@ -19,6 +20,7 @@ __all__ = [
     "ExcessLoss",
     "FirstVariation",
     "OrderEffect",
+    "OrderProbe",
     "Prediction",
     "Preference",
     "Tilt",

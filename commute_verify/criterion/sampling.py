@@ -78,9 +78,7 @@ class Supply:
     def close(self) -> None:
         """End loaders' workers and generators now, even while the traceback of an error holds them."""
         for iterator in self._iterators.values():
-            end = getattr(iterator, "_shutdown_workers", None) or getattr(iterator, "close", None)
-            if end is not None:
-                end()
+            end(iterator)
         self._iterators.clear()
 
     def peek(self, name: str) -> Batch:
@@ -108,6 +106,13 @@ class Supply:
             ) from None
         self._drawn[name] += 1
         return Drawn(self._drawn[name], batch)
+
+
+def end(iterator: Iterator[Batch]) -> None:
+    """End a loader's workers or a generator, if the iterator is one."""
+    finish = getattr(iterator, "_shutdown_workers", None) or getattr(iterator, "close", None)
+    if finish is not None:
+        finish()
 
 
 class ExhaustedError(CommuteError):
