@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from os import PathLike
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from torch import nn
 from torch.optim import Optimizer
@@ -20,11 +20,15 @@ from commute_verify.criterion.estimation import order_effect
 from commute_verify.criterion.hessian_products import Method, check_method
 from commute_verify.criterion.objective import Batch, LossFunction
 from commute_verify.criterion.preconditioner import ADAMS, AdamPreconditioner
+from commute_verify.criterion.ranks import Ranks
 from commute_verify.criterion.sampling import group_sizes
 from commute_verify.criterion.scalars import scalars
 from commute_verify.criterion.undisturbed import undisturbed
 from commute_verify.criterion.window import Window
 from commute_verify.errors import CommuteError
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
 
 VERSION = 1
 """Of the state."""
@@ -44,8 +48,9 @@ class OrderProbe:
     ``directory`` gets ``effect_STEP.json`` for each, whole or not at all; ``log(values, step)`` gets
     ``commute/P/en-ru→mix`` with ``…/stderr`` for every pair and target. Of several ranks only the first
     writes and logs. With ``on_error="warn"`` an estimate that fails is a warning, and training goes on.
-    ``targets``, ``method``, ``params`` and ``progress`` are those of ``order_effect``. Units: P is in loss
-    per (flow time)². Raises CommuteError on bad input when built, and where an estimate cannot be made.
+    ``targets``, ``method``, ``params``, ``progress`` and ``process_group`` are those of ``order_effect``;
+    with a group every rank has a probe, and calls it at the same steps. Units: P is in loss per (flow time)².
+    Raises CommuteError on bad input when built, and where an estimate cannot be made.
 
     >>> import torch
     >>> draw = torch.Generator().manual_seed(0)
@@ -86,6 +91,7 @@ class OrderProbe:
         log: Log | None = None,
         on_error: Literal["raise", "warn"] = "raise",
         progress: bool = False,
+        process_group: ProcessGroup | None = None,
     ) -> None:
         """Check everything that can be checked before training."""
         checked.model_and_loss(model, loss_fn, params)
@@ -110,6 +116,8 @@ class OrderProbe:
             check_method(method)
         if budget is not None:
             Budget(budget)
+            if process_group is not None:
+                raise CommuteError("a budget and a process_group; give a number of batches instead")
         group_sizes(batches)
         self._model, self._loss_fn, self._domains, self._optimizer = model, loss_fn, domains, optimizer
         self._options: dict[str, Any] = {
@@ -120,7 +128,9 @@ class OrderProbe:
             "method": method,
             "params": params,
             "progress": progress,
+            "process_group": process_group,
         }
+        self._leads = _first(process_group)
         self._directory = None if directory is None else Path(directory)
         self._log, self._on_error = log, on_error
         self._effects: dict[int, OrderEffect] = {}
@@ -157,7 +167,7 @@ class OrderProbe:
             warnings.warn(f"no order effect at step {step}: {error}", stacklevel=2)
             return None
         self._effects[step] = effect
-        if _leads():
+        if self._leads:
             if self._directory is not None:
                 write_text(self._directory / f"effect_{step}.json", effect.to_json())
             if self._log is not None:
@@ -213,8 +223,10 @@ class OrderProbe:
         return effect
 
 
-def _leads() -> bool:
+def _first(group: ProcessGroup | None) -> bool:
     """Whether this process is the first rank, or the only one."""
     from torch import distributed
 
+    if group is not None:
+        return Ranks(group).number == 0
     return not (distributed.is_available() and distributed.is_initialized() and distributed.get_rank())

@@ -34,8 +34,8 @@ class Roles(NamedTuple):
         return batches - batches // 2, batches // 2
 
 
-def group_sizes(batches: int) -> list[int]:
-    """How many batches each replicate takes of every domain.
+def group_sizes(batches: int, ranks: int = 1) -> list[int]:
+    """How many batches each replicate takes of every domain; where they suffice, a replicate for each rank.
 
     >>> group_sizes(100), group_sizes(9)
     ([10, 10, 10, 10, 10, 10, 10, 10, 10, 10], [3, 2, 2, 2])
@@ -47,7 +47,9 @@ def group_sizes(batches: int) -> list[int]:
         fewest,
         but=f"of at least {fewest}: {FEWEST_GROUPS} replicates of {SMALLEST_GROUP} independent batches",
     )
-    groups = max(FEWEST_GROUPS, min(batches // SMALLEST_GROUP, round(batches / GROUP), GROUP))
+    groups = max(
+        FEWEST_GROUPS, min(batches // SMALLEST_GROUP, max(min(round(batches / GROUP), GROUP), ranks))
+    )
     size, rest = divmod(batches, groups)
     return [size + (number < rest) for number in range(groups)]
 
@@ -95,6 +97,10 @@ class Supply:
         self._random.shuffle(drawn)
         field, _ = Roles.sizes(size)
         return Roles(drawn[:field], drawn[field:])
+
+    def skip(self, name: str, size: int) -> None:
+        """Leave as many batches to another rank: the next are dealt as they would be after them."""
+        self._random.shuffle([None] * size)
 
     def _next(self, name: str) -> Drawn:
         try:

@@ -63,8 +63,9 @@ class Attached:
         return not self.at_save and step > 0 and step % self._every == 0
 
     def measure(self, step: int, leads: bool) -> OrderEffect | None:
-        """The effect at this step; of several ranks only the one that leads estimates."""
-        return self.probe.measure(step) if self.probe is not None and leads else None
+        """The effect at this step; of several ranks the one that leads, or all with a ``process_group``."""
+        asked = leads or self._options.get("process_group") is not None
+        return self.probe.measure(step) if self.probe is not None and asked else None
 
     def state_dict(self) -> dict[str, Any]:
         """The probe's state, or what was loaded for it; empty before anything is known."""
