@@ -63,6 +63,14 @@ MAY_IMPORT = {
         "commute_verify.criterion",
         "commute_verify.errors",
     },
+    "integrations": {
+        "torch",
+        "lightning",
+        "transformers",
+        "commute_verify.criterion",
+        "commute_verify.integrations",
+        "commute_verify.errors",
+    },
     "flows": {
         "numpy",
         "scipy",
@@ -181,6 +189,8 @@ def test_the_package_imports_nothing_that_is_built_on_it():
         ("checkpoints", "from commute_verify.planning import plan_tilt"),
         ("checkpoints", "from commute_verify.cli import main"),
         ("checkpoints", "from experiments.gpt2 import checkpoint"),
+        ("integrations", "from commute_verify.report import plot_effect"),
+        ("integrations", "def f():\n    import datasets"),
         ("data", "import experiments"),
     ],
 )
@@ -261,6 +271,7 @@ def test_the_import_contracts_are_kept(copy_of_the_package):
         ("criterion/effect.py", "import transformers"),
         ("criterion/hessian_products.py", "from commute_verify.flows import steps"),
         ("criterion/hessian_products.py", "from commute_verify.planning import plan_tilt"),
+        ("report/figures.py", "from commute_verify.integrations import attached"),
     ],
 )
 def test_the_import_contracts_reject_a_planted_import(copy_of_the_package, module, planted):

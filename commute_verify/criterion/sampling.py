@@ -34,8 +34,8 @@ class Roles(NamedTuple):
         return batches - batches // 2, batches // 2
 
 
-def group_sizes(batches: int) -> list[int]:
-    """How many batches each replicate takes of every domain.
+def group_sizes(batches: int, ranks: int = 1) -> list[int]:
+    """How many batches each replicate takes of every domain; where they suffice, a replicate for each rank.
 
     >>> group_sizes(100), group_sizes(9)
     ([10, 10, 10, 10, 10, 10, 10, 10, 10, 10], [3, 2, 2, 2])
@@ -47,7 +47,9 @@ def group_sizes(batches: int) -> list[int]:
         fewest,
         but=f"of at least {fewest}: {FEWEST_GROUPS} replicates of {SMALLEST_GROUP} independent batches",
     )
-    groups = max(FEWEST_GROUPS, min(batches // SMALLEST_GROUP, round(batches / GROUP), GROUP))
+    groups = max(
+        FEWEST_GROUPS, min(batches // SMALLEST_GROUP, max(min(round(batches / GROUP), GROUP), ranks))
+    )
     size, rest = divmod(batches, groups)
     return [size + (number < rest) for number in range(groups)]
 
@@ -78,9 +80,7 @@ class Supply:
     def close(self) -> None:
         """End loaders' workers and generators now, even while the traceback of an error holds them."""
         for iterator in self._iterators.values():
-            end = getattr(iterator, "_shutdown_workers", None) or getattr(iterator, "close", None)
-            if end is not None:
-                end()
+            end(iterator)
         self._iterators.clear()
 
     def peek(self, name: str) -> Batch:
@@ -103,6 +103,10 @@ class Supply:
         field, _ = Roles.sizes(size)
         return Roles(drawn[:field], drawn[field:])
 
+    def skip(self, name: str, size: int) -> None:
+        """Leave as many batches to another rank: the next are dealt as they would be after them."""
+        self._random.shuffle([None] * size)
+
     def _next(self, name: str) -> Drawn:
         try:
             batch = next(self._iterators[name])
@@ -113,6 +117,13 @@ class Supply:
             ) from None
         self._drawn[name] += 1
         return Drawn(self._drawn[name], batch)
+
+
+def end(iterator: Iterator[Batch]) -> None:
+    """End a loader's workers or a generator, if the iterator is one."""
+    finish = getattr(iterator, "_shutdown_workers", None) or getattr(iterator, "close", None)
+    if finish is not None:
+        finish()
 
 
 class ExhaustedError(CommuteError):
