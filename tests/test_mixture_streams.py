@@ -10,6 +10,7 @@ import warnings
 from pathlib import Path
 
 import pytest
+import torch
 from torch.utils.data import DataLoader, IterableDataset
 
 from commute_verify import CommuteError, ScheduledMixture, WeightSchedule
@@ -106,6 +107,37 @@ def test_a_stream_that_is_shorter_than_what_was_read_of_it_is_refused():
     short.load_state_dict(long.state_dict())
     with pytest.raises(CommuteError, match="ends before the"):
         next(iter(short))
+
+
+class Whose:
+    """Which worker reads."""
+
+    def __len__(self):
+        return 50
+
+    def __getitem__(self, number):
+        return torch.utils.data.get_worker_info().id
+
+
+def test_workers_take_batches_in_turn_also_after_the_loop_itself_has_read():
+    mixture = ScheduledMixture({name: list(range(50)) for name in "abc"}, PLAN, batch_size=4)
+    list(zip(range(5), mixture, strict=False))
+    mixture.domains = {name: Whose() for name in "abc"}
+    loader = DataLoader(mixture, batch_size=4, num_workers=2, collate_fn=set)
+    assert list(loader) == [{0}, {1}] * 4 + [{0}]  # 35 samples; the last batch has 3
+
+
+def test_a_stream_that_has_nothing_on_its_second_pass_is_empty_and_no_endless_loop():
+    class Once:
+        def __init__(self):
+            self.samples = [1, 2]
+
+        def __iter__(self):
+            given, self.samples = self.samples, []
+            return iter(given)
+
+    with pytest.raises(CommuteError, match="'a' is empty"):
+        list(ScheduledMixture({"a": Once()}, WeightSchedule.constant({"a": 1.0}, 5)))
 
 
 def test_workers_that_are_kept_and_begun_anew_are_refused():

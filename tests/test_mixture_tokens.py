@@ -118,6 +118,15 @@ def test_tokens_are_shared_out_and_resumed_exactly(kind, ranks, workers):
     assert [one for group in zip(*trained, strict=True) for one in group] + list(again) == whole
 
 
+def test_lengths_looked_at_ahead_are_forgotten_where_the_mixture_is_set_elsewhere():
+    whole, start, used = list(texts_mixture()), texts_mixture().state_dict(), texts_mixture()
+    for before in range(1, 12):
+        list(zip(range(before), used, strict=False))
+        used.load_state_dict(start)
+        assert list(used) == whole
+        used.load_state_dict(start)
+
+
 # --- by chance
 
 
