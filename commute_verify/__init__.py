@@ -39,7 +39,7 @@ _HOME = {
     "pooled": "commute_verify.criterion",
     "predict_excess_loss": "commute_verify.criterion",
 }
-_ROOMS = ("codegen", "criterion", "flows", "kernels", "planning", "report", "symbolic")
+_ROOMS = ("checkpoints", "codegen", "criterion", "flows", "kernels", "planning", "report", "symbolic")
 
 __all__ = ["__version__", *_HOME, *_ROOMS]
 

@@ -12,7 +12,7 @@ import sys
 import numpy as np
 import pytest
 
-from commute_verify.cli import asked, main
+from commute_verify.cli import files, main
 from commute_verify.cli.formats import FORMATS, Asked
 from commute_verify.cli.schedule_file import ScheduleFile, read
 from commute_verify.criterion import Cost, OrderEffect
@@ -285,9 +285,9 @@ def test_a_full_disk_leaves_what_was_there(held, monkeypatch):
     def full(*given):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(asked.os, "replace", full)
+    monkeypatch.setattr(files.os, "replace", full)
     with pytest.raises(CommuteError, match="No space left"):
-        asked.write(held / "schedule.json", "half")
+        files.write(held / "schedule.json", "half")
     assert read(held / "schedule.json").schedule == TILT
     assert not list(held.glob(".*"))
 

@@ -49,8 +49,18 @@ MAY_IMPORT = {
         "commute_verify.errors",
     },
     "cli": {
+        "numpy",
         "shtab",
+        "torch",
+        "tqdm",
         "commute_verify",
+    },
+    "checkpoints": {
+        "torch",
+        "transformers",
+        "commute_verify.checkpoints",
+        "commute_verify.criterion",
+        "commute_verify.errors",
     },
     "flows": {
         "numpy",
@@ -167,6 +177,9 @@ def test_the_package_imports_nothing_that_is_built_on_it():
         ("criterion", "from commute_verify.report import plot_effect"),
         ("planning", "from commute_verify.flows import affine"),
         ("planning", "def f():\n    import torch"),
+        ("checkpoints", "from commute_verify.planning import plan_tilt"),
+        ("checkpoints", "from commute_verify.cli import main"),
+        ("checkpoints", "from experiments.gpt2 import checkpoint"),
         ("data", "import experiments"),
     ],
 )

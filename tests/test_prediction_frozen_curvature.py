@@ -377,3 +377,12 @@ def criterion_of(problem):
     H = [problem.hessian_product(each) for each in EACH]
     bracket = H[1](torch.from_numpy(g[0])) - H[0](torch.from_numpy(g[1]))
     return np.array([bracket.numpy() @ u for u in g])
+
+
+def test_a_descent_that_leaves_the_numbers_of_its_dtype_diverges_and_says_so():
+    with pytest.raises(CommuteError, match="the descent overflows"):
+        krylov.descend(lambda v: -v, torch.ones(2), clock.Flow(100.0), tolerance=1e-3, max_products=5)
+    found = krylov.descend(
+        lambda v: -v, torch.ones(2).double(), clock.Flow(100.0), tolerance=1e-3, max_products=5
+    )
+    assert bool(found.displacement.isfinite().all())

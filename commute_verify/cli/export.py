@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from commute_verify.cli import asked
+from commute_verify.cli import files, inputs
 from commute_verify.cli.formats import FORMATS, Asked
 from commute_verify.cli.schedule_file import read
 
@@ -37,13 +37,13 @@ def run(options: argparse.Namespace) -> int:
     means = options.tokens_per_sample
     held = Asked(
         read(options.schedule),
-        asked.numbers(means, "--tokens-per-sample") if means else {},
+        inputs.numbers(means, "--tokens-per-sample") if means else {},
         options.sequence_length,
         options.batch_size,
     )
     text = FORMATS[options.to](held)
     if options.out:
-        asked.write(options.out, text)
+        files.write(options.out, text)
     else:
         print(text, end="")
     return 0

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from commute_verify.cli import asked
+from commute_verify.cli import files, inputs
 from commute_verify.cli.schedule_file import ScheduleFile
 from commute_verify.criterion import OrderEffect
 from commute_verify.errors import CommuteError
@@ -42,13 +42,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the plan and write the schedule; 3 where the advice is to leave the run as it is."""
-    effect = asked.read_effect(options.effect)
-    totals = asked.numbers(options.totals, "--totals")
+    effect = inputs.read_effect(options.effect)
+    totals = inputs.numbers(options.totals, "--totals")
     made = planned(effect, totals, options)
     print(made.words)
     steps = ScheduleFile(made.schedule, "steps", options.tokens_per_step)
     stages = steps.stages("tokens")
-    asked.write(
+    files.write(
         options.out,
         ScheduleFile(WeightSchedule.piecewise(stages), "tokens", options.tokens_per_step).to_json(),
     )

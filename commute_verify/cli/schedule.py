@@ -10,7 +10,7 @@ import argparse
 from itertools import combinations
 from pathlib import Path
 
-from commute_verify.cli import asked
+from commute_verify.cli import files
 from commute_verify.cli.schedule_file import ScheduleFile, read
 
 HELP = "totals, areas and a picture of a schedule"
@@ -31,7 +31,7 @@ def run(options: argparse.Namespace) -> int:
     if options.svg:
         from commute_verify.report.schedule_figure import plot_schedule
 
-        asked.write(options.svg, plot_schedule(file.schedule, file.unit))
+        files.write(options.svg, plot_schedule(file.schedule, file.unit))
         if not options.quiet:
             print(f"{options.svg} is written")
     return 0

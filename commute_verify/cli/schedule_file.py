@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from commute_verify.cli.asked import read_json
+from commute_verify.cli.inputs import read_json
 from commute_verify.errors import CommuteError
 from commute_verify.schedules import WeightSchedule
 

@@ -3,6 +3,7 @@
 from commute_verify.criterion.answers import Cost, ExcessLoss, Preference, Tilt, Violation
 from commute_verify.criterion.effect import OrderEffect
 from commute_verify.criterion.estimation import order_effect
+from commute_verify.criterion.noise_answers import NoiseEffect, NoiseVerdict
 from commute_verify.criterion.pooled import pooled
 from commute_verify.criterion.preconditioner import AdamPreconditioner
 from commute_verify.criterion.prediction import (
@@ -18,6 +19,8 @@ __all__ = [
     "Cost",
     "ExcessLoss",
     "FirstVariation",
+    "NoiseEffect",
+    "NoiseVerdict",
     "OrderEffect",
     "Prediction",
     "Preference",

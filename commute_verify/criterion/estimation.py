@@ -16,13 +16,12 @@ from commute_verify.criterion.hessian_products import Method, check_method
 from commute_verify.criterion.meter import Meter
 from commute_verify.criterion.objective import Batch, LossFunction, Objective
 from commute_verify.criterion.precision import HALF
-from commute_verify.criterion.preconditioner import AdamPreconditioner
+from commute_verify.criterion.preconditioner import AdamPreconditioner, diagonal
 from commute_verify.criterion.probe import probe
 from commute_verify.criterion.replicate import shares
 from commute_verify.criterion.run import Run
 from commute_verify.criterion.sampling import FEWEST_GROUPS, ExhaustedError, Supply, group_sizes
 from commute_verify.criterion.undisturbed import detached_loaders, undisturbed
-from commute_verify.criterion.vectors import Vector
 from commute_verify.errors import CommuteError
 
 FEWEST_REPLICATES = 2
@@ -86,7 +85,7 @@ def order_effect(
     limit = _limit(until, budget)
     seed = checked.seed(seed)
     objective = Objective.of(model, loss_fn, params)
-    D = None if preconditioner is None else _diagonal(preconditioner, model, objective)
+    D = None if preconditioner is None else diagonal(preconditioner, model, objective)
     meter = Meter(objective.device)
     with (
         undisturbed(model, domains.values(), seed),
@@ -165,21 +164,3 @@ def _limit(until: str | None, budget: float | str | None) -> Budget | None:
             f'until={until!r}, budget={budget!r}; give until="resolved" and a budget together, or neither'
         )
     return Budget(budget)
-
-
-def _diagonal(preconditioner: AdamPreconditioner, model: nn.Module, objective: Objective) -> Vector:
-    if not isinstance(preconditioner, AdamPreconditioner):
-        state = isinstance(preconditioner, Mapping)
-        reader = "from_state_dict(state, model)" if state else "from_optimizer(optimizer)"
-        raise CommuteError(
-            f"preconditioner is {checked.a_type(preconditioner)}; give cv.AdamPreconditioner.{reader}"
-        )
-    found = preconditioner.on(model)
-    missing = [name for name in objective.parameters if name not in found]
-    if missing:
-        raise CommuteError(
-            f"the preconditioner has no second moments of {', '.join(missing[:3])}"
-            f"{' …' * (len(missing) > 3)}; read it from the optimizer of this very model, or leave these out "
-            "with params="
-        )
-    return {name: found[name] for name in objective.parameters}

@@ -89,12 +89,17 @@ class Supply:
             self._waiting[name] = self._next(name)
         return self._waiting[name].batch
 
-    def roles(self, name: str, size: int) -> Roles:
-        """The next ``size`` batches of a domain, dealt to the roles at random."""
+    def take(self, name: str, size: int) -> list[Drawn]:
+        """The next ``size`` batches of a domain, shuffled."""
         drawn = [self._waiting.pop(name)] if name in self._waiting else []
         while len(drawn) < size:
             drawn.append(self._next(name))
         self._random.shuffle(drawn)
+        return drawn
+
+    def roles(self, name: str, size: int) -> Roles:
+        """The next ``size`` batches of a domain, dealt to the roles at random."""
+        drawn = self.take(name, size)
         field, _ = Roles.sizes(size)
         return Roles(drawn[:field], drawn[field:])
 
