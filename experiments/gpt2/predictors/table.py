@@ -111,8 +111,9 @@ def table(found: Mapping[str, Sequence[Cell]]) -> Table:
         "Which order ends lower for each language: signs right of the cells asked for, of those whose "
         "observed sign is resolved, and of those that the predictor answers; observed over predicted.",
         "Exact 95% intervals (Clopper–Pearson), as if cells were independent, which those of one checkpoint "
-        "are not. A prediction that comes to no number counts as wrong. The verdict of “local, plain” knows "
-        "plain descent only, which this run is not. Ratio: median [10%, 90%] of the cells with a number.",
+        "are not, and all tilts of a window share one sweep of the trajectory. A prediction that comes to no "
+        "number counts as wrong. The verdict of “local, plain” knows plain descent only, which this run is "
+        "not. Ratio: median [10%, 90%] of the cells with a number.",
         (("", 2), ("signs right", 2), ("its own verdict", 2), ("", 1)),
     )
 
