@@ -248,12 +248,14 @@ def test_the_other_order_passed_off_has_no_sign_and_twice_the_size_half_the_rati
     assert table._ratio(found).startswith("−0.5")
 
 
-def test_auto_says_nothing_where_it_abstains(comparison):
-    found = table.cells(comparison, predictions(comparison, 1.0, answered=False))
-    assert all(cell.value is None for cell in found["auto"])
-    assert all(cell.right for cell in found["trajectory"])
+@pytest.mark.parametrize(("answered", "factor"), [(True, 1.0), (False, 1.0), (True, -1.0)])
+def test_what_is_answered_is_counted_apart_from_what_is_asked(comparison, answered, factor):
+    found = table.cells(comparison, predictions(comparison, factor, answered))
+    every = found["trajectory"]
+    right = len(every) if factor > 0 else 0
     text = table.words(found)
-    assert f"auto answers 0 of {len(found['auto'])}" in text
+    assert f"{table.NAMES['trajectory']} {right} of {len(every)}" in text
+    assert f"{len(every) * answered} tilts within 0.2, {right * answered}." in text
 
 
 def test_pieces_that_were_not_run_are_told(comparison):

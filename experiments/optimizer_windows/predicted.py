@@ -74,6 +74,7 @@ def dear(settings: Settings, start: Checkpoint, seed: int) -> dict[str, dict[str
                     optimizer=start.optimizer,
                     held_out=held_out,
                     predictor="trajectory",
+                    points=1 if case.kind == "raise" else None,
                 )
             )
     return found

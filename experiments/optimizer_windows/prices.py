@@ -47,6 +47,7 @@ def prices(settings: Settings) -> dict[str, Any]:
                     optimizer=optimizer,
                     held_out=first,
                     predictor=predictor,  # type: ignore[arg-type]
+                    points=1,
                 ).cost.training_steps
                 for predictor in PREDICTORS
             }

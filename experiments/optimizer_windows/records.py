@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from commute_verify.criterion.prediction.variation import ALPHA, relied_on
+from commute_verify.criterion.prediction.variation import ALPHA, AROUND
 from commute_verify.criterion.statistics import mean_and_stderr, p_values
 from experiments.optimizer_windows.cases import Case, Start, cases
 from experiments.optimizer_windows.pieces import disjoint_seeds, label
@@ -91,12 +91,12 @@ def _sweeps(settings: Settings, found: Pieces, start: Start, case: Case, runs: A
     guesses: Guesses = []
     for t, target in enumerate(TARGETS):
         seen = float(runs[: settings.own, t].mean())
-        guess = Guess(float(own[:, t].mean()), relied_on(case.delta), seen)
+        guess = Guess(float(own[:, t].mean()), case.delta <= AROUND, seen)
         guesses.append((target, "trajectory, own batches", guess))
     if case.k >= settings.long_from:
         return guesses
     every = np.array([found[label(start, "sweeps", seed)][case.name] for seed in disjoint_seeds(settings)])
-    p, close = p_values(every), relied_on(case.delta)
+    p, close = p_values(every), case.delta <= AROUND
     for t, target in enumerate(TARGETS):
         guesses.append((target, "trajectory", Guess(float(every[:, t].mean()), close and bool(p[t] < ALPHA))))
         guesses.append((target, "trajectory, one seed", Guess(float(every[0, t]), close)))

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from commute_verify.criterion.prediction import first_variation, predict_excess_loss
 from commute_verify.criterion.prediction.answer import DivergenceError
-from commute_verify.criterion.prediction.trajectory import NEAR
+from commute_verify.criterion.prediction.variation import AROUND
 from experiments.gpt2 import checkpoint
 from experiments.gpt2.measure import far_batches
 from experiments.gpt2.model import load_optimizer, loss_fn, optimizer_for
@@ -81,7 +81,7 @@ def _trajectory(
         model, loss_fn, data.along, constant, targets, optimizer=optimizer, lr=lr, held_out=data.held_out
     )
     return [
-        _cell(delta, target, value, delta <= NEAR, "the largest change of a weight", delta, NEAR)
+        _cell(delta, target, value, delta <= AROUND, "the largest change of a weight", delta, AROUND)
         for delta in piece.deltas
         for target, value in found.excess(piece.tilt(delta)).items()
     ]

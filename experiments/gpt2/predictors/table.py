@@ -23,11 +23,9 @@ NAMES = {
     "memory": "memory",
     "frozen-curvature": "frozen curvature",
     "trajectory": "trajectory, one sweep",
-    "auto": "auto, one sweep",
 }
 """Predictors, and what a table calls them."""
-LOCAL, AUTO = ("plain", "adam"), "auto"
-TRAJECTORY = "trajectory"
+LOCAL = ("plain", "adam")
 
 Key = tuple[str, int, int, float, str]
 """Weights, checkpoint, Δt, Δw and target."""
@@ -61,13 +59,18 @@ def cells(comparison: Comparison, predictions: Mapping[str, Any]) -> dict[str, l
             if name in LOCAL:
                 found[name].append(_local(comparison, case, name))
                 continue
-            kind = TRAJECTORY if name == AUTO else name
-            answer = said.get(kind, {}).get((weights, at.step, at.window, at.delta, at.target))
+            answer = said.get(name, {}).get((weights, at.step, at.window, at.delta, at.target))
             if answer is None:
                 continue
-            valid = bool(answer["answered"])
-            value = answer["value"] if valid or name != AUTO else None
-            found[name].append(Cell(at.window, case.observed.value, case.observed.resolved, value, valid))
+            found[name].append(
+                Cell(
+                    at.window,
+                    case.observed.value,
+                    case.observed.resolved,
+                    answer["value"],
+                    bool(answer["answered"]),
+                )
+            )
     return found
 
 
@@ -85,9 +88,10 @@ def blocks(comparison: Comparison, predictions: Mapping[str, Any]) -> list[Block
             "Memory takes the optimizer's buffers alone, frozen curvature the domains' quadratic models "
             f"under Adam's preconditioner ({settings['frozen']} sequences of each language, at most "
             f"{settings['products']} products a stage), and only at the shortest window. The trajectory is "
-            "the first variation along the run to come, one sweep for all tilts. “Auto” takes the trajectory "
-            "alone under an optimizer that remembers; with one sweep it answers where no weight changes by "
-            f"more than 0.2 (three sweeps, which it would take beyond, were not run).{part}"
+            "the first variation along the run to come, one sweep of one replicate for all tilts. Its "
+            "“answers” are the tilts within 0.2 of the swept weights, which is all that such a sweep can "
+            "judge itself by; since this study `predict_excess_loss` and `FirstVariation.predict` abstain "
+            f"there, and ask for three points or for replicates, which were not run.{part}"
         ),
         table(found),
         Paragraph(words(found)),
@@ -102,9 +106,7 @@ def table(found: Mapping[str, Sequence[Cell]]) -> Table:
         windows = sorted({cell.window for cell in every})
         for window in [*windows, None] if len(windows) > 1 else windows:
             here = [cell for cell in every if window in (None, cell.window)]
-            rows.append(
-                (words_, "all" if window is None else f"{window}", *_row(here, abstains=name == AUTO))
-            )
+            rows.append((words_, "all" if window is None else f"{window}", *_row(here)))
     return Table(
         ("predictor", r"$\Delta t$", "all", "resolved", "answered", "right", "ratio"),
         tuple(rows),
@@ -118,13 +120,12 @@ def table(found: Mapping[str, Sequence[Cell]]) -> Table:
     )
 
 
-def _row(here: Sequence[Cell], *, abstains: bool) -> tuple[str, ...]:
-    """``abstains``: what it does not answer is no prediction of its own."""
+def _row(here: Sequence[Cell]) -> tuple[str, ...]:
     resolved = [cell for cell in here if cell.resolved]
     answered = [cell for cell in here if cell.answered]
     return (
-        "–" if abstains else share_cell(_right(here)),
-        "–" if abstains else share_cell(_right(resolved)),
+        share_cell(_right(here)),
+        share_cell(_right(resolved)),
         f"{len(answered)}/{len(here)}",
         share_cell(_right(answered)),
         _ratio(here),
@@ -150,13 +151,13 @@ def words(found: Mapping[str, Sequence[Cell]]) -> str:
     told = [
         f"{NAMES[name]} {sum(cell.right for cell in every)} of {len(every)}"
         for name, every in found.items()
-        if every and name != AUTO
+        if every
     ]
-    auto = [cell for cell in found[AUTO] if cell.answered]
+    answered = [cell for cell in found["trajectory"] if cell.answered]
     silent = [NAMES[name] for name, every in found.items() if every and not any(c.answered for c in every)]
     return (
-        f"Signs right of the cells asked for, at most {most}: {', '.join(told)}; auto answers {len(auto)} of "
-        f"{len(found[AUTO])} and is right in {sum(cell.right for cell in auto)}. "
+        f"Signs right of the cells asked for, at most {most}: {', '.join(told)}; of the trajectory's "
+        f"{len(answered)} tilts within 0.2, {sum(cell.right for cell in answered)}. "
         + (f"By their own verdicts {', '.join(silent)} answer none of them." if silent else "")
     ).strip()
 
