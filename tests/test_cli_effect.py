@@ -192,7 +192,7 @@ def test_the_page_holds_the_verdict_and_escapes_names(ask, world):
     [
         (("--target=mix=en:0.5,fr:0.5",), "weighs fr; the domains are en, ru"),
         (("--target=mix=en:0.5,ru:0.6",), "sum to 1"),
-        (("--target=mix=en:half",), "'en:half'; give DOMAIN:WEIGHT"),
+        (("--target=mix=en:half",), "'en:half'; give NAME=NUMBER"),
         (("--weights=en=0.9",), "weights miss ru"),
         (("--window=3", "--lr=0.1"), "--window 3; give an even number"),
         (("--window=4",), "needs a learning rate, and the checkpoint holds none; give --lr"),

@@ -4,6 +4,7 @@ import ast
 import csv
 import io
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -286,7 +287,7 @@ def test_a_full_disk_leaves_what_was_there(held, monkeypatch):
     def full(*given):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(files.os, "replace", full)
+    monkeypatch.setattr(os, "replace", full)
     with pytest.raises(CommuteError, match="No space left"):
         files.write(held / "schedule.json", "half")
     assert read(held / "schedule.json").schedule == TILT

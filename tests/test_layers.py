@@ -144,6 +144,12 @@ def test_an_import_that_is_not_lazy_is_seen():
     assert at_import("def f():\n    import scipy\nclass A:\n    def g(self):\n        import scipy") == set()
 
 
+def test_help_and_completion_of_the_command_line_load_nothing_heavy():
+    heavy = ("torch", "scipy", "sympy", "matplotlib", "transformers")
+    assert loaded_by("from commute_verify.cli import parser; parser()", heavy) == set()
+    assert "torch" in loaded_by("import commute_verify.cli.verdict", heavy)
+
+
 def test_importing_the_criterion_loads_nothing_that_torch_does_not_load():
     heavy = ("matplotlib", "transformers", "scipy", "sympy", "tqdm")
     assert loaded_by("import commute_verify.criterion", heavy) <= loaded_by("import torch, numpy", heavy)

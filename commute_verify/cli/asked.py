@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -115,20 +116,26 @@ def targets(given: Sequence[str] | None) -> dict[str, dict[str, float]] | None:
         name, equals, weights = argument.partition("=")
         if not NAME.fullmatch(name) or name in found:
             raise CommuteError(f"--target {argument!r}; give each target once, as NAME=DOMAIN:WEIGHT,…")
-        found[name] = weighed(weights, ":", f"--target {argument!r}") if equals else {name: 1.0}
+        found[name] = numbers(weights, f"--target {argument!r}") if equals else {name: 1.0}
     return found
 
 
-def weighed(text: str, sign: str, what: str) -> dict[str, float]:
-    """``"en=0.9,ru=0.1"`` -> numbers by name; whether they sum to 1 is checked with the domains."""
+def numbers(text: str, what: str) -> dict[str, float]:
+    """``en=0.9,ru=0.1``, or with colons, as a mapping; what the numbers may be is checked by who asks.
+
+    >>> numbers("en=90e6,ru:10e6", "--totals")
+    {'en': 90000000.0, 'ru': 10000000.0}
+    """
     found: dict[str, float] = {}
     for pair in text.split(","):
-        name, _, number = pair.strip().partition(sign)
+        name, _, number = pair.strip().replace(":", "=").rpartition("=")
         try:
-            weight = float(number)
+            value = float(number)
         except ValueError:
-            weight = float("nan")
-        if weight != weight or not name or name in found:
-            raise CommuteError(f"{what}: {pair.strip()!r}; give DOMAIN{sign}WEIGHT,… with each domain once")
-        found[name] = weight
+            value = math.nan
+        if not (name and math.isfinite(value)):
+            raise CommuteError(f"{what}: {pair.strip()!r}; give NAME=NUMBER, finite, with commas between")
+        if name in found:
+            raise CommuteError(f"{what} names {name} twice; give each name once")
+        found[name] = value
     return found

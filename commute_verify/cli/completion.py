@@ -12,6 +12,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from commute_verify.cli import DONE
 from commute_verify.errors import CommuteError
 
 HELP = "a completion script for bash, zsh or fish"
@@ -35,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
     whole = parser()
     complete_files(whole, shtab.FILE)
     print(shtab.complete(whole, options.shell))
-    return 0
+    return DONE
 
 
 def complete_files(parser: argparse.ArgumentParser, files: Any) -> None:

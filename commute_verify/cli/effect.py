@@ -17,6 +17,7 @@ import argparse
 from pathlib import Path
 from textwrap import fill
 
+from commute_verify.cli import DONE, NOT_RESOLVED
 from commute_verify.cli.asked import add_data_arguments, positive, whole
 
 HELP = "which domain to train last at a checkpoint, and how sure that is"
@@ -74,7 +75,7 @@ def run(options: argparse.Namespace) -> int:
         from commute_verify.cli.effect_page import page
 
         write(options.html, page(found))
-    return 0 if found.resolved else 3
+    return DONE if found.resolved else NOT_RESOLVED
 
 
 def _wrapped(part: tuple[str, ...]) -> str:

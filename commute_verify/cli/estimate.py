@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from commute_verify.cli.asked import domain_paths, targets, weighed
+from commute_verify.cli.asked import domain_paths, numbers, targets
 from commute_verify.cli.curvature import Curvature, largest_curvature
 from commute_verify.cli.domain_files import Cut, DomainFile
 from commute_verify.cli.predicting import halved
@@ -58,7 +58,7 @@ class Asked:
         weights = None
         if options.weights is not None:
             weights = checked.full_mixture(
-                weighed(options.weights, "=", f"--weights {options.weights!r}"), list(files)
+                numbers(options.weights, f"--weights {options.weights!r}"), list(files)
             )
         until, budget = options.until_resolved, options.budget
         if bool(until) != (budget is not None) or (until and options.batches):

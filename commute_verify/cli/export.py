@@ -11,7 +11,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from commute_verify.cli import files, formats, inputs
+from commute_verify.cli import DONE, files, formats
+from commute_verify.cli.asked import numbers
 from commute_verify.cli.counting import Asked
 from commute_verify.cli.schedule_file import read
 
@@ -37,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
     means = options.tokens_per_sample
     held = Asked(
         read(options.schedule),
-        inputs.numbers(means, "--tokens-per-sample") if means else {},
+        numbers(means, "--tokens-per-sample") if means else {},
         options.sequence_length,
         options.batch_size,
     )
@@ -46,4 +47,4 @@ def run(options: argparse.Namespace) -> int:
         files.write(options.out, text)
     else:
         print(text, end="")
-    return 0
+    return DONE

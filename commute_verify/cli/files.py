@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from pathlib import Path
 
 from commute_verify.errors import CommuteError
@@ -17,11 +16,9 @@ def check_writable(path: Path) -> None:
 
 def write(path: Path, text: str) -> None:
     """Write a file so that a reader finds the old content or the new, never a piece."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    from commute_verify.criterion.atomic import write_text
+
     try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
+        write_text(path, text)
     except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
         raise CommuteError(f"cannot write {path} ({error.strerror or error}); make room for it") from error

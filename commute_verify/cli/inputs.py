@@ -1,38 +1,16 @@
-"""Numbers with names, effects and JSON, read from the command line and from files."""
+"""Effects and JSON, read from files."""
 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from commute_verify.criterion import OrderEffect
 from commute_verify.errors import CommuteError
 
-
-def numbers(text: str, what: str) -> dict[str, float]:
-    """``en=90e6,ru=10e6`` (or with colons) as a mapping.
-
-    >>> numbers("en=90e6,ru:10e6", "--totals")
-    {'en': 90000000.0, 'ru': 10000000.0}
-    """
-    found: dict[str, float] = {}
-    for piece in text.split(","):
-        name, separator, value = piece.replace(":", "=").rpartition("=")
-        try:
-            number = float(value)
-        except ValueError:
-            separator = ""
-        if not (separator and name.strip() and math.isfinite(number)):
-            raise CommuteError(
-                f"{what} {text!r}: give NAME=NUMBER, finite, with commas between, as en=0.5,ru=0.5"
-            )
-        if name.strip() in found:
-            raise CommuteError(f"{what} {text!r} names {name.strip()} twice: give each name once")
-        found[name.strip()] = number
-    return found
+if TYPE_CHECKING:
+    from commute_verify.criterion import OrderEffect
 
 
 def read_text(path: Path, what: str) -> str:
@@ -49,6 +27,8 @@ def read_text(path: Path, what: str) -> str:
 
 def read_effect(path: Path) -> OrderEffect:
     """An effect that ``commute-verify effect --json`` or ``OrderEffect.to_json`` wrote."""
+    from commute_verify.criterion import OrderEffect
+
     text = read_text(path, "effect")
     try:
         return OrderEffect.from_json(text)

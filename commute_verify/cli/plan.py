@@ -13,14 +13,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from commute_verify.cli import files, inputs
+from commute_verify.cli import DONE, NOT_RESOLVED, files, inputs
+from commute_verify.cli.asked import numbers
 from commute_verify.cli.schedule import amount
 from commute_verify.cli.schedule_file import ScheduleFile
-from commute_verify.criterion import OrderEffect
 from commute_verify.errors import CommuteError
-from commute_verify.planning import pareto_tilt, plan_blocks, plan_tilt
 from commute_verify.schedules import WeightSchedule
+
+if TYPE_CHECKING:
+    from commute_verify.criterion import OrderEffect
 
 HELP = "from an effect to the schedule to train"
 
@@ -46,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print the plan and write the schedule; 3 where the advice is to leave the run as it is."""
     effect = inputs.read_effect(options.effect)
-    totals = inputs.numbers(options.totals, "--totals")
+    totals = numbers(options.totals, "--totals")
     made = planned(effect, totals, options)
     print(made.words)
     print(counted(made.schedule.duration, totals, options.tokens_per_step, options.lr))
@@ -58,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
     )
     if not options.quiet:
         print(f"{options.out} is written: commute-verify export {options.out} --to …")
-    return 0 if made.recommended else 3
+    return DONE if made.recommended else NOT_RESOLVED
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,8 @@ class Planned:
 
 def planned(effect: OrderEffect, totals: Mapping[str, float], options: argparse.Namespace) -> Planned:
     """Blocks, a tilt for one target, or one that all targets gain from."""
+    from commute_verify.planning import pareto_tilt, plan_blocks, plan_tilt
+
     tokens = options.tokens_per_step
     if not 0 < tokens < math.inf:
         raise CommuteError(f"--tokens-per-step {tokens:g}: give a finite number above 0")

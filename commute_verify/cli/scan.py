@@ -18,6 +18,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from commute_verify.cli import BAD_INPUT, DONE, NOT_RESOLVED
 from commute_verify.cli.asked import add_data_arguments
 from commute_verify.errors import CommuteError
 
@@ -56,13 +57,13 @@ def run(options: argparse.Namespace) -> int:
     for error in failed:
         print(f"commute-verify scan: {error}", file=sys.stderr)
     if not series:
-        return 2
+        return BAD_INPUT
     for line in table(series, asked.weights):
         print(line)
     publish(series, asked.weights, options.out)
     if failed:
-        return 2
-    return 0 if all(one.effect.unresolved() == 0 for one in series) else 3
+        return BAD_INPUT
+    return DONE if all(one.effect.unresolved() == 0 for one in series) else NOT_RESOLVED
 
 
 def _measured(paths: list[Path], asked: Asked, kept: Kept) -> tuple[list[Scanned], list[CommuteError]]:

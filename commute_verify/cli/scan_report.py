@@ -13,6 +13,7 @@ from commute_verify.cli.scan_figure import draw
 from commute_verify.cli.series import Scanned, record
 from commute_verify.cli.verdict import clearest
 from commute_verify.criterion import Violation
+from commute_verify.criterion.rendering import columns
 from commute_verify.report import Block, Document, Figure, Heading, Paragraph, Table, literal, to_html
 from commute_verify.report.figures import style, svg
 
@@ -38,11 +39,8 @@ def rows(series: Sequence[Scanned]) -> list[tuple[str, ...]]:
 
 def table(series: Sequence[Scanned], weights: Weights) -> list[str]:
     """What was found in sentences, an empty line, and the table."""
-    every = [HEAD, *rows(series)]
-    widths = [max(len(row[c]) for row in every) for c in range(len(HEAD))]
-    lines = ("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in every)
     said = (fill(sentence, WIDTH, subsequent_indent="  ") for sentence in sentences(series, weights))
-    return [*said, "", *lines]
+    return [*said, "", *columns([HEAD, *rows(series)])]
 
 
 def sentences(series: Sequence[Scanned], weights: Weights) -> list[str]:

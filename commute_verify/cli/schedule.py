@@ -10,7 +10,7 @@ import argparse
 from itertools import combinations
 from pathlib import Path
 
-from commute_verify.cli import files
+from commute_verify.cli import DONE, files
 from commute_verify.cli.schedule_file import ScheduleFile, read
 
 HELP = "totals, areas and a picture of a schedule"
@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
         files.write(options.svg, plot_schedule(file.schedule, file.unit))
         if not options.quiet:
             print(f"{options.svg} is written")
-    return 0
+    return DONE
 
 
 def lines(file: ScheduleFile) -> list[str]:

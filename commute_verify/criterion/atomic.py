@@ -9,7 +9,6 @@ from pathlib import Path
 
 def write_text(path: Path, text: str) -> None:
     """Write beside the path, then rename: a reader sees the old file or the new one, and never a half."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from commute_verify.criterion import checked
 from commute_verify.criterion.noise_replicate import TERMS
+from commute_verify.criterion.rendering import columns, html_table
 from commute_verify.criterion.statistics import half_width, mean_and_stderr
 from commute_verify.errors import CommuteError
 
@@ -134,23 +135,14 @@ class NoiseEffect:
     def __repr__(self) -> str:
         """A sentence for each pair and target, and the table."""
         asked = self._asked()
-        rows = [HEAD, *self._rows(asked)]
-        widths = [max(len(row[c]) for row in rows) for c in range(len(HEAD))]
-        table = (
-            "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows
-        )
+        table = columns([HEAD, *self._rows(asked)])
         said = (fill(found.words, WIDTH, subsequent_indent="  ") for *_, found in asked)
         return "\n".join([*said, "", *table])
 
     def _repr_html_(self) -> str:
         asked = self._asked()
         said = "".join(f"<p>{html.escape(found.words)}</p>" for *_, found in asked)
-        lines = "".join(
-            f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>"
-            for row in self._rows(asked)
-        )
-        head = "".join(f"<th>{cell}</th>" for cell in HEAD)
-        return f"{said}<table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table>"
+        return f"{said}{html_table(HEAD, self._rows(asked))}"
 
     def _asked(self) -> list[tuple[str, str, str, NoiseVerdict]]:
         return [

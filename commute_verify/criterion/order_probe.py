@@ -169,6 +169,7 @@ class OrderProbe:
         self._effects[step] = effect
         if self._leads:
             if self._directory is not None:
+                self._directory.mkdir(parents=True, exist_ok=True)
                 write_text(self._directory / f"effect_{step}.json", effect.to_json())
             if self._log is not None:
                 self._log(scalars(effect), step)
