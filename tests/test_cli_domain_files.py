@@ -56,7 +56,7 @@ def test_json_lines_give_their_text(tmp_path, name):
             b'{"text": "a"}\n{"body": "b"}\n',
             r'en\.jsonl, line 2: give a JSON object with a field "text"',
         ),
-        ("en.jsonl", b'{"text": 3}\n', 'line 1: "text" is no string'),
+        ("en.jsonl", b'{"text": 3}\n', 'line 1: "text" is 3, expected a string'),
         ("en.jsonl", b'{"text": "a', "line 1: give a JSON object"),
         ("en.jsonl", b"[" * 100_000, "line 1: give a JSON object"),
         ("en.txt.gz", None, "is cut short or not gzip"),

@@ -157,7 +157,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bytes(whole, monkeypatch):
 
 
 def test_a_folder_of_other_settings_is_refused(whole, capsys):
-    assert command.main(["--out", str(whole), "--size", "trial"]) == 2
+    assert command.main(["--out", str(whole), "--size", "default"]) == 2
     assert "other settings" in capsys.readouterr().err
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import gzip
-import io
-import json
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from commute_verify.cli.text_lines import json_texts, lines
 from commute_verify.errors import CommuteError
 
 if TYPE_CHECKING:
@@ -49,9 +47,9 @@ class DomainFile:
     def documents(self) -> Iterator[str]:
         """Documents that are not blank, in the file's order. Raises CommuteError where none can be read."""
         self._check()
-        lines = self._lines()
         found = False
-        for text in self._json(lines) if self._ending() in (".jsonl", ".json") else _texts(lines):
+        as_json = self._ending() in (".jsonl", ".json")
+        for text in json_texts(self.path) if as_json else _texts(lines(self.path)):
             if text.strip():
                 found = True
                 yield text
@@ -73,45 +71,6 @@ class DomainFile:
                 "text "
                 'or JSON lines with a field "text", or either with .gz'
             )
-
-    def _json(self, lines: Iterator[str]) -> Iterator[str]:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            try:
-                text = json.loads(line)["text"]
-            except (ValueError, KeyError, TypeError, RecursionError) as error:
-                raise CommuteError(
-                    f'{self.path}, line {number}: give a JSON object with a field "text" ({error!r})'
-                ) from error
-            if not isinstance(text, str):
-                raise CommuteError(f'{self.path}, line {number}: "text" is no string')
-            yield text
-
-    def _lines(self) -> Iterator[str]:
-        try:
-            with open(self.path, "rb") as raw:
-                packed = raw.read(2) == b"\x1f\x8b"
-                raw.seek(0)
-                unpacked = gzip.GzipFile(fileobj=raw) if packed else raw
-                with io.TextIOWrapper(unpacked, encoding="utf-8-sig", newline="\n") as lines:
-                    for line in lines:
-                        if "\0" in line:
-                            raise CommuteError(
-                                f"{self.path} is binary; give UTF-8 text or JSON lines, or .gz"
-                            )
-                        yield line
-        except UnicodeDecodeError as error:
-            odd = error.object[error.start]
-            raise CommuteError(
-                f"{self.path} is not UTF-8 (byte {odd:#04x}); convert it, or give text"
-            ) from error
-        except (EOFError, gzip.BadGzipFile) as error:
-            raise CommuteError(f"{self.path} is cut short or not gzip ({error}); fetch it again") from error
-        except OSError as error:
-            raise CommuteError(
-                f"cannot read {self.path} ({error.strerror or error}); give another"
-            ) from error
 
 
 def _texts(lines: Iterator[str]) -> Iterator[str]:

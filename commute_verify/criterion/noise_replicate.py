@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -66,7 +66,6 @@ class NoiseWork:
     per_step: float
     probes: int
     signs: random.Random
-    tick: Callable[[int], object] = lambda _: None
     gradient_passes: int = 0
     hvp_passes: int = 0
     weights: dict[str, dict[int, float]] = field(default_factory=dict)
@@ -79,7 +78,6 @@ class NoiseWork:
             found = gradient(self.objective, drawn.batch)
         self.weights.setdefault(name, {})[drawn.number] = found.weight
         self.gradient_passes += 1
-        self.tick(1)
         return found.vector, found.weight
 
     def products(self, name: str, drawn: Drawn, directions: Sequence[Vector]) -> Products:
@@ -94,7 +92,6 @@ class NoiseWork:
             )
         self.weights.setdefault(name, {})[drawn.number] = found.weight
         self.hvp_passes += len(directions)
-        self.tick(len(directions))
         return found
 
     def third_derivative(self, name: str, drawn: Drawn, z: Vector, centre: Vector) -> Vector:
@@ -104,7 +101,6 @@ class NoiseWork:
                 self.third[name] = choose_third_step(self.objective, drawn.batch, z, centre)
             found = second_difference(self.objective, drawn.batch, z, centre, self.third[name].size)
         self.gradient_passes += 2
-        self.tick(2)
         return found
 
     def mean(self, name: str, total: WeightedMean) -> Vector:

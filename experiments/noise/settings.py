@@ -1,9 +1,10 @@
 """What the noise experiment is run with."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Self
 
 from commute_verify.errors import CommuteError
+from experiments.positive import check_positive
 
 
 @dataclass(frozen=True)
@@ -38,11 +39,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Refuse sizes and rates that are not positive, and chunks that do not divide the seeds."""
-        for field in fields(self):
-            value = getattr(self, field.name)
-            entries = value if isinstance(value, tuple) else (value,)
-            if field.name != "seed" and (not entries or min(entries) <= 0):
-                raise CommuteError(f"{field.name} is {value}: expected positive numbers, at least one")
+        check_positive(self)
         if self.seeds % self.chunk or self.level >= 1 or min(self.estimate, self.large) < 16:
             raise CommuteError(
                 f"seeds {self.seeds}, chunk {self.chunk}, level {self.level}, estimate {self.estimate}: "

@@ -27,7 +27,7 @@ from experiments.quadratic.statistics import plain
 from experiments.results import dump
 from experiments.storage import reason, write
 
-SIZES = ("full", "default", "smoke", "trial")
+SIZES = ("full", "default", "smoke")
 
 
 def main(argv: Sequence[str]) -> int:

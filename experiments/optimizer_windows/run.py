@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import torch
-
+from experiments.one_core import on_one_core
 from experiments.optimizer_windows.goals import MIDDLING, goals
 from experiments.optimizer_windows.pieces import label, pieces
 from experiments.optimizer_windows.records import Pieces, Record, records
@@ -31,14 +30,10 @@ SIZED = (*TRAJECTORY, *DEAR, *LOCAL)
 ALL = (*SIZED, *SIGNS)
 
 
+@on_one_core
 def study(settings: Settings) -> dict[str, Any]:
     """All pieces in one go, and what they come to."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        return collected(settings, {name: plain(work()) for name, work in pieces(settings).items()})
-    finally:
-        torch.set_num_threads(threads)
+    return collected(settings, {name: plain(work()) for name, work in pieces(settings).items()})
 
 
 def collected(settings: Settings, found: Pieces) -> dict[str, Any]:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-import numpy as np
-
 from commute_verify.errors import CommuteError
+from experiments.positive import check_positive
 
 DOMAINS = ("a", "b", "c", "d")
 TARGETS = (*DOMAINS, "mixture")
@@ -61,11 +60,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Refuse sizes that are not positive, too few seeds, and lengths that do not ascend."""
-        for field in fields(self):
-            value = getattr(self, field.name)
-            entries = np.ravel(value)
-            if field.name != "seed" and (not entries.size or entries.min() <= 0):
-                raise CommuteError(f"{field.name} is {value}: expected positive numbers, at least one")
+        check_positive(self)
         if min(self.observed, self.disjoint) < FEWEST or self.own > self.observed:
             raise CommuteError(
                 f"observed {self.observed}, disjoint {self.disjoint}, own {self.own}: expected at least "
@@ -139,8 +134,3 @@ class Settings:
     def full(cls) -> Self:
         """The committed study: about an hour of one core."""
         return cls()
-
-    @classmethod
-    def trial(cls) -> Self:
-        """Another seed, other batches and languages: what rules were developed on, no part of the report."""
-        return cls(seed=5)
