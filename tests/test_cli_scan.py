@@ -73,8 +73,10 @@ def test_checkpoints_come_by_step_and_each_effect_is_that_of_the_command_effect(
     capsys.readouterr()
     alone = cv.OrderEffect.from_json(out.read_text())
     scanned = cv.OrderEffect.from_json((world / "scan" / "effect_20.json").read_text())
-    gap = abs(alone.P_replicates - scanned.P_replicates).max()
-    assert gap <= 1e-3 * abs(alone.P_replicates).max()  # roundoff of float32, enlarged by differences
+    other = cv.OrderEffect.from_json((world / "scan" / f"effect_{STEPS[0]}.json").read_text())
+    size = abs(alone.P_replicates).max()
+    assert abs(alone.P_replicates - scanned.P_replicates).max() <= 1e-3 * size  # roundoff of differences
+    assert abs(alone.P_replicates - other.P_replicates).max() > 1e-1 * size  # another step would be seen
     assert held["checkpoints"][1]["P"]["ru"][0][1] == float(f"{scanned.P['ru'][0, 1]:.8g}")
     assert held["checkpoints"][0]["P"] != held["checkpoints"][1]["P"]
 
