@@ -25,6 +25,7 @@ def goals(tilts: Sequence[Record], level: float) -> list[dict[str, Any]]:
     found = []
     for name, what in (
         ("trajectory", "disjoint batches"),
+        ("trajectory, integrated", "disjoint batches, integrated"),
         ("trajectory, own batches", "own batches"),
         ("trajectory, integrated, own batches", "own batches, integrated"),
     ):

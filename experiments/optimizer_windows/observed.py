@@ -8,7 +8,7 @@ import numpy as np
 
 from experiments.optimizer_windows.cases import cases, per_step
 from experiments.optimizer_windows.settings import Settings
-from experiments.optimizer_windows.texts import texts
+from experiments.optimizer_windows.texts import exchanged, texts
 from experiments.optimizer_windows.training import Checkpoint, Data, losses, take_step
 
 Steps = tuple[tuple[float, ...], ...]
@@ -17,15 +17,20 @@ Steps = tuple[tuple[float, ...], ...]
 def observed(settings: Settings, start: Checkpoint, seed: int) -> dict[str, list[float]]:
     """The excess loss of every case and target: L after the schedule less L after its reference.
 
-    Step s takes batch s of every domain whatever the schedule is. What two schedules have in common at
-    their start is run once.
+    Step s takes batch s of every domain whatever the schedule is; then all is run again with the batches of
+    the two stages exchanged, and the excess is the mean of both. What two schedules have in common at their
+    start is run once.
     """
     data, held_out = texts(settings).window(seed), texts(settings).held_out()
-    ends = _Ends(start, data, held_out)
+    dealt = _Ends(start, data, held_out)
+    every = cases(settings, start.place)
     found = {}
-    for case in cases(settings, start.place):
-        one, other = (ends.after(per_step(schedule)) for schedule in case.schedules(settings))
-        found[case.name] = (one - other).tolist()
+    for k in settings.lengths:
+        orders = dealt, _Ends(start, exchanged(data, k), held_out)
+        for case in (case for case in every if case.k == k):
+            ways = [per_step(schedule) for schedule in case.schedules(settings)]
+            excess = [ends.after(ways[0]) - ends.after(ways[1]) for ends in orders]
+            found[case.name] = np.mean(excess, axis=0).tolist()
     return found
 
 

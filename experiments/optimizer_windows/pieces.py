@@ -24,11 +24,11 @@ def pieces(settings: Settings) -> dict[str, Piece]:
         found[label(start, "start")] = partial(_start, settings, start)
         for seed in range(settings.observed):
             found[label(start, "observed", seed)] = partial(_from, observed, settings, start, seed)
-        for seed in sweep_seeds(settings):
+        for seed in settings.swept:
             found[label(start, "sweeps", seed)] = partial(_from, predicted.sweeps, settings, start, seed)
         found[label(start, "local")] = partial(_from, predicted.local, settings, start)
     for start in settings.starts[-2:]:
-        for seed in dear_seeds(settings):
+        for seed in settings.swept:
             found[label(start, "dear", seed)] = partial(_from, predicted.dear, settings, start, seed)
     for name in OPTIMIZERS:
         found[f"validity-{name}"] = partial(validity, settings, name)
@@ -42,21 +42,6 @@ def label(start: tuple[float, int], what: str, seed: int | None = None) -> str:
     """A piece's name, which is also its file's."""
     rate, step = start
     return f"lr{rate:g}-{step}-{what}" + ("" if seed is None else f"-{seed}")
-
-
-def disjoint_seeds(settings: Settings) -> list[int]:
-    """Batches that no observed run has seen."""
-    return list(range(settings.observed, settings.observed + settings.disjoint))
-
-
-def sweep_seeds(settings: Settings) -> list[int]:
-    """The disjoint seeds, and the observed ones that are predicted from their own batches."""
-    return [*disjoint_seeds(settings), *range(settings.own)]
-
-
-def dear_seeds(settings: Settings) -> list[int]:
-    """The observed seeds that are predicted from their own batches, and a few disjoint ones."""
-    return [*range(settings.own), *disjoint_seeds(settings)[: settings.dear_seeds]]
 
 
 def _start(settings: Settings, start: tuple[float, int]) -> dict[str, Any]:

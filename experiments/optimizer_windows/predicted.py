@@ -45,6 +45,7 @@ def sweeps(settings: Settings, start: Checkpoint, seed: int) -> dict[str, list[f
             EACH,
             optimizer=start.optimizer,
             held_out=held_out,
+            exchange=k,
         )
         for case in tilts:
             one, other = (variation.excess(schedule) for schedule in case.schedules(settings))
@@ -54,13 +55,16 @@ def sweeps(settings: Settings, start: Checkpoint, seed: int) -> dict[str, list[f
 
 
 def dear(settings: Settings, start: Checkpoint, seed: int) -> dict[str, dict[str, Any]]:
-    """The main tilt and the first swap without a tail, a trajectory for each, as ``auto`` takes it."""
+    """The main tilt and the first swap without a tail, a trajectory for each, as ``auto`` takes it.
+
+    Tilts are predicted from every seed, up to a longer window than the others.
+    """
     data, held_out = texts(settings).window(seed), texts(settings).held_out()
     found = {}
-    longest = settings.tilt_up_to if seed < settings.own else settings.dear_up_to
-    for k in (k for k, tail in windows(settings, start.place) if not tail and k <= longest):
+    every = seed in settings.swapped
+    for k in (k for k, tail in windows(settings, start.place) if not tail and k <= settings.tilt_up_to):
         shapes = [("tilt", *MAIN), ("raise", *MAIN), ("swap", 0.0, *SWAPS[0])]
-        for shape in shapes if k <= settings.dear_up_to else shapes[:1]:
+        for shape in shapes if every and k <= settings.dear_up_to else shapes[:1]:
             case = Case(*shape, k, 0)
             schedule, reference = case.schedules(settings)
             found[case.name] = _record(
@@ -75,6 +79,7 @@ def dear(settings: Settings, start: Checkpoint, seed: int) -> dict[str, dict[str
                     held_out=held_out,
                     predictor="trajectory",
                     points=1 if case.kind == "raise" else None,
+                    exchange=k,
                 )
             )
     return found

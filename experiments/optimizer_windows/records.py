@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from commute_verify.criterion.prediction.variation import ALPHA, AROUND
 from commute_verify.criterion.statistics import mean_and_stderr, p_values
 from experiments.optimizer_windows.cases import Case, Start, cases
-from experiments.optimizer_windows.pieces import disjoint_seeds, label
+from experiments.optimizer_windows.pieces import label
 from experiments.optimizer_windows.settings import DOMAINS, TARGETS, Settings
 
 Array = NDArray[np.float64]
@@ -95,7 +95,7 @@ def _sweeps(settings: Settings, found: Pieces, start: Start, case: Case, runs: A
         guesses.append((target, "trajectory, own batches", guess))
     if case.k >= settings.long_from:
         return guesses
-    every = np.array([found[label(start, "sweeps", seed)][case.name] for seed in disjoint_seeds(settings)])
+    every = np.array([found[label(start, "sweeps", seed)][case.name] for seed in settings.others])
     p, close = p_values(every), case.delta <= AROUND
     for t, target in enumerate(TARGETS):
         guesses.append((target, "trajectory", Guess(float(every[:, t].mean()), close and bool(p[t] < ALPHA))))
@@ -134,12 +134,14 @@ def _dear(settings: Settings, found: Pieces, start: Start, case: Case, runs: Arr
         pieces = [found.get(label(start, "dear", seed), {}) for seed in seeds]
         return [piece[case.name]["excess"] for piece in pieces if case.name in piece]
 
-    own, other = seen(range(settings.own)), seen(disjoint_seeds(settings)[: settings.dear_seeds])
+    own, other = seen(range(settings.own)), seen(settings.others)
     guesses: Guesses = []
     for name, some, against in (("integrated", other, None), ("integrated, own batches", own, runs)):
         for target in some[0] if some else ():
             values = [one[target][0] for one in some]
             valid = all(one[target][1] for one in some)
+            if valid and len(values) > 1:
+                valid = bool(p_values(np.array(values)) < ALPHA)
             t = TARGETS.index(target)
             guess = Guess(
                 math.nan if None in values else float(np.mean(values)),

@@ -24,11 +24,12 @@ class Settings:
     learning rates and steps of training. A window trains two stages of k steps for each k of ``lengths``;
     ``tailed`` are those k that are run again with a common tail of ``tail`` steps, and from ``long_from`` on
     they are run from the second start alone, as the map of validity is, with ``map_lengths``. Each branch is
-    run on ``observed`` seeds of batches; predictions are taken from ``own`` of the same ones, and from
-    ``disjoint`` other ones. What costs a run for each schedule is predicted for the first tilt of 0.15 and
-    the first swap: the trajectory integrated at Gauss points from ``own`` seeds and ``dear_seeds`` disjoint
-    ones, up to ``dear_up_to`` steps, tilts from their own batches up to ``tilt_up_to``; frozen curvature
-    and order 3 from ``slow_rows`` rows. ``level`` is the confidence of intervals.
+    run on ``observed`` seeds of batches, in both orders of the two stages' batches; predictions are taken
+    from ``own`` of the same ones, and from ``disjoint`` other ones. What costs a run for each schedule is
+    predicted for the first tilt of 0.15 and the first swap: the trajectory integrated at Gauss points, tilts
+    from all of these seeds up to ``tilt_up_to`` steps, swaps from ``own`` seeds and ``dear_seeds`` disjoint
+    ones up to ``dear_up_to``; frozen curvature and order 3 from ``slow_rows`` rows. ``level`` is the
+    confidence of intervals.
     """
 
     seed: int = 11
@@ -38,7 +39,7 @@ class Settings:
     width: int = 32
     layers: int = 2
     heads: int = 2
-    rows: int = 4
+    rows: int = 16
     held_out_rows: int = 64
     local_rows: int = 64
     slow_rows: int = 16
@@ -46,13 +47,13 @@ class Settings:
     starts: tuple[tuple[float, int], ...] = ((3e-4, 150), (3e-4, 1500), (1e-3, 500))
     weight_decay: float = 0.1
     lengths: tuple[int, ...] = (1, 5, 10, 20, 50, 100)
-    tail: int = 50
+    tail: int = 40
     tailed: tuple[int, ...] = (1, 10, 50)
     long_from: int = 100
     observed: int = 5
     own: int = 1
-    disjoint: int = 4
-    dear_seeds: int = 1
+    disjoint: int = 5
+    dear_seeds: int = 2
     dear_up_to: int = 20
     tilt_up_to: int = 50
     map_lengths: tuple[int, ...] = (1, 5, 20)
@@ -79,6 +80,21 @@ class Settings:
         return found
 
     @property
+    def others(self) -> range:
+        """Seeds of batches that no observed run has seen."""
+        return range(self.observed, self.observed + self.disjoint)
+
+    @property
+    def swept(self) -> list[int]:
+        """The disjoint seeds, and the observed ones that are predicted from their own batches."""
+        return [*self.others, *range(self.own)]
+
+    @property
+    def swapped(self) -> list[int]:
+        """The seeds that swaps are predicted from."""
+        return [*range(self.own), *self.others[: self.dear_seeds]]
+
+    @property
     def main(self) -> tuple[float, int]:
         """The start that everything is run from."""
         return self.starts[min(1, len(self.starts) - 1)]
@@ -95,6 +111,7 @@ class Settings:
             width=16,
             context=16,
             layers=1,
+            rows=4,
             held_out_rows=32,
             local_rows=24,
             slow_rows=8,
@@ -116,6 +133,7 @@ class Settings:
             width=16,
             context=16,
             layers=1,
+            rows=4,
             held_out_rows=16,
             local_rows=12,
             slow_rows=8,
@@ -132,5 +150,5 @@ class Settings:
 
     @classmethod
     def full(cls) -> Self:
-        """The committed study: about an hour of one core."""
+        """The committed study: about three hours of one core."""
         return cls()

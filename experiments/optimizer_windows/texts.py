@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -83,6 +83,15 @@ class Texts:
     def _tokens(self, document: str) -> list[int]:
         spaced = document.replace(STOP, f" {STOP}").split()[: self._settings.context + 1]
         return [self._known[word] for word in spaced]
+
+
+def exchanged(data: Mapping[str, Sequence[Tensor]], k: int) -> dict[str, list[Tensor]]:
+    """The batches of the second stage of k steps first, then those of the first, then the rest.
+
+    >>> exchanged({"a": [1, 2, 3, 4, 5]}, 2)
+    {'a': [3, 4, 1, 2, 5]}
+    """
+    return {name: [*every[k : 2 * k], *every[:k], *every[2 * k :]] for name, every in data.items()}
 
 
 @lru_cache(maxsize=2)

@@ -33,6 +33,7 @@ class Options:
     tolerance: float = 1e-4
     max_products: int = 100
     points: int | None = None
+    exchange: int | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -49,6 +50,7 @@ class Options:
             ("max_products", self.max_products, 1),
             ("replicates", self.replicates, 1),
             ("points", 1 if self.points is None else self.points, 1),
+            ("exchange", 1 if self.exchange is None else self.exchange, 1),
             ("seed", self.seed, 0),
         ):
             if not isinstance(count, int) or isinstance(count, bool) or count < least:
@@ -94,6 +96,11 @@ def ask(
     theta = Surface(objective, {}).theta
     rule = read_optimizer(setting.optimizer, model, list(objective.parameters), theta, setting.clip_norm)
     window = Window.of(names, schedule, setting.against, rule.lr if setting.lr is None else setting.lr)
+    if options.exchange is not None and 2 * options.exchange > window.length:
+        raise CommuteError(
+            f"exchange={options.exchange} in a window of {window.length} steps; give the steps of a stage, "
+            "at most half of the window"
+        )
     chosen = _dynamics(options.dynamics, window, rule)
     tally = Tally()
     parts = zip(
@@ -115,6 +122,7 @@ def ask(
             options.tolerance,
             options.max_products,
             options.points,
+            options.exchange or 0,
             options.seed,
         )
         for trained, kept in parts

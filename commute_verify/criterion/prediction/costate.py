@@ -53,7 +53,8 @@ class _Taken(NamedTuple):
 class Training:
     """A run to come: what is trained on, by which rule, and how random numbers are drawn.
 
-    Step s takes batch s of every domain of ``fields`` that has weight. ``rates`` (N,) are learning rates.
+    Step s takes batch s of every domain of ``fields`` that has weight; the batches of the first ``exchange``
+    steps and those of as many next ones change places. ``rates`` (N,) are learning rates.
     """
 
     fields: Surface
@@ -61,6 +62,7 @@ class Training:
     rates: Array
     seed: int = 0
     store: int = STORE
+    exchange: int = 0
 
     def __post_init__(self) -> None:
         """Check that there is a batch for every step."""
@@ -134,11 +136,17 @@ class Training:
     def _derivatives(self, at: Tensor, k: int, s: int, directions: Sequence[Tensor]) -> Derivatives:
         name = self.fields.names[k]
         torch.manual_seed(self.seed + s * len(self.fields.names) + k)
-        with located(f"domain {name!r}, batch {s + 1}"):
-            found = self.fields.derivatives(at, self.fields.batches[name][s], directions, name)
+        taken = self._taken(s)
+        with located(f"domain {name!r}, batch {taken + 1}"):
+            found = self.fields.derivatives(at, self.fields.batches[name][taken], directions, name)
             if not bool(found.gradient.isfinite().all()):
                 raise CommuteError(f"the gradient is not finite at step {s} of the window")
         return found
+
+    def _taken(self, s: int) -> int:
+        if s >= 2 * self.exchange:
+            return s
+        return s + self.exchange if s < self.exchange else s - self.exchange
 
     def _targets(self, at: Tensor, held_out: Surface, mixing: Array) -> tuple[Array, State]:
         """L_t(θ_N) and the cotangents that the way back starts from."""

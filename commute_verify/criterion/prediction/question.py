@@ -37,6 +37,7 @@ class Question:
     tolerance: float
     max_products: int
     points: int | None
+    exchange: int
     seed: int
 
     @property

@@ -18,10 +18,23 @@ POINTS = 3
 """Gauss and Legendre points, unless others are asked for: with two or more, the losses check the slopes."""
 
 
+def swept(question: Question, weights: Array) -> Sweep:
+    """The sweep along ``weights`` (N, K), or the mean of two with batches in both orders."""
+    rates = question.window.per_step()[2]
+    found = [
+        Training(question.fields, question.optimizer, rates, question.seed, exchange=steps).sweep(
+            weights, question.held_out, question.mixing
+        )
+        for steps in ((0, question.exchange) if question.exchange else (0,))
+    ]
+    return Sweep(
+        np.mean([one.sensitivity for one in found], axis=0), np.mean([one.losses for one in found], axis=0)
+    )
+
+
 def trajectory(question: Question) -> Found:
     """One replicate: sweeps at Gauss points between the reference and the schedule."""
     weights, reference, rates = question.window.per_step()
-    training = Training(question.fields, question.optimizer, rates, question.seed)
     change = weights - reference
     largest = float(np.abs(change).max())
     points = question.points or POINTS
@@ -29,7 +42,7 @@ def trajectory(question: Question) -> Found:
     places, shares = (nodes + 1) / 2, shares / 2
     slopes, losses = np.zeros((2, points, len(question.mixing)))
     for i, place in enumerate(places):
-        found: Sweep = training.sweep(reference + place * change, question.held_out, question.mixing)
+        found = swept(question, reference + place * change)
         slopes[i] = np.einsum("tsk,sk->t", found.sensitivity, change)
         losses[i] = found.losses
     excess = shares @ slopes
