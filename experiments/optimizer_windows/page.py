@@ -61,7 +61,9 @@ def _study(result: dict[str, Any], name: str, origin: str, *, small: bool = Fals
             "Each step of a window trains on one batch of every domain, weighed, by `torch.optim.AdamW` with "
             "weight decay. A tilt trains more of one domain for $k$ steps and then as much more of another, "
             "and is held against the same tilt the other way round: which of the two should come first? Both "
-            "run on the same batches; what is observed is the mean over seeds of batches, and it counts as "
+            "run on the same batches, and again with the batches of the two stages exchanged, so that the "
+            "luck of which batch falls into which stage cancels at first order (`exchange=` of the "
+            "predictors). What is observed is the mean over both and over seeds of batches, and it counts as "
             "resolved where it differs from 0 at the level of 0.05 (Student). Predictions from the run's own "
             "batches know what the run will see, and are held against that very run, all of them; those from "
             "disjoint batches do not, as before a training run, and are held against the resolved means."
@@ -172,8 +174,8 @@ def _prices(result: dict[str, Any], origin: str) -> list[Block]:
         Paragraph(
             "One sweep answers for the tilts of all pairs, in both orders and of any size within its reach, "
             "but each target adds products; running them answers for all targets at once. With two domains "
-            "and every target, running the branches is cheaper. What replicates cost is the same for both: a "
-            "sweep, or a run of each branch, for each of them. " + origin
+            "and every target, running the branches is cheaper. What replicates and both orders of batches "
+            "cost is the same for both: a sweep, or a run of each branch, for each of them. " + origin
         ),
     ]
 
