@@ -1,0 +1,72 @@
+"""The study in pieces, each a pure function of the settings that returns plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from experiments.optimizer_windows import predicted
+from experiments.optimizer_windows.observed import observed
+from experiments.optimizer_windows.prices import prices
+from experiments.optimizer_windows.settings import Settings
+from experiments.optimizer_windows.training import checkpoints, losses
+from experiments.optimizer_windows.texts import texts
+from experiments.optimizer_windows.validity import OPTIMIZERS, validity
+
+Piece = Callable[[], dict[str, Any]]
+
+
+def pieces(settings: Settings) -> dict[str, Piece]:
+    """Every piece by name; those that make the first tables come first."""
+    found: dict[str, Piece] = {}
+    for start in settings.starts:
+        found[label(start, "start")] = partial(_start, settings, start)
+        for seed in range(settings.observed):
+            found[label(start, "observed", seed)] = partial(_from, observed, settings, start, seed)
+        for seed in sweep_seeds(settings):
+            found[label(start, "sweeps", seed)] = partial(_from, predicted.sweeps, settings, start, seed)
+        found[label(start, "local")] = partial(_from, predicted.local, settings, start)
+    for start in settings.starts:
+        found[label(start, "memory")] = partial(_from, predicted.memory, settings, start)
+        if start[1] == settings.middle:
+            for seed in disjoint_seeds(settings)[: settings.dear_seeds]:
+                found[label(start, "dear", seed)] = partial(_from, predicted.dear, settings, start, seed)
+            found[label(start, "slow")] = partial(_from, predicted.slow, settings, start)
+    for name in OPTIMIZERS:
+        found[f"validity-{name}"] = partial(validity, settings, name)
+    found["prices"] = partial(prices, settings)
+    return found
+
+
+def label(start: tuple[float, int], what: str, seed: int | None = None) -> str:
+    """A piece's name, which is also its file's."""
+    rate, step = start
+    return f"lr{rate:g}-{step}-{what}" + ("" if seed is None else f"-{seed}")
+
+
+def disjoint_seeds(settings: Settings) -> list[int]:
+    """Batches that no observed run has seen."""
+    return list(range(settings.observed, settings.observed + settings.disjoint))
+
+
+def sweep_seeds(settings: Settings) -> list[int]:
+    """The disjoint seeds, and the observed ones that are predicted from their own batches."""
+    return [*disjoint_seeds(settings), *range(settings.own)]
+
+
+def _start(settings: Settings, start: tuple[float, int]) -> dict[str, Any]:
+    checkpoint = checkpoints(settings)[start]
+    return {
+        "rate": checkpoint.rate,
+        "step": checkpoint.step,
+        "losses": losses(checkpoint.model, texts(settings).held_out()),
+        "parameters": sum(p.numel() for p in checkpoint.model.parameters()),
+        "vocabulary": texts(settings).vocabulary,
+    }
+
+
+def _from(
+    work: Callable[..., dict[str, Any]], settings: Settings, start: tuple[float, int], *seed: int
+) -> dict[str, Any]:
+    return work(settings, checkpoints(settings)[start], *seed)

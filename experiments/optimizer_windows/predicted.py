@@ -1,0 +1,180 @@
+"""What is predicted for the cases, from one seed of batches or from the start of the window alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+import commute_verify as cv
+from commute_verify import WeightSchedule
+from commute_verify.criterion.objective import Objective
+from commute_verify.criterion.prediction import Prediction
+from commute_verify.criterion.prediction.surface import Surface
+from experiments.optimizer_windows.cases import MAIN, SWAPS, Case, cases, windows
+from experiments.optimizer_windows.settings import DOMAINS, TARGETS, Settings
+from experiments.optimizer_windows.texts import texts
+from experiments.optimizer_windows.training import Checkpoint, Data, loss_fn
+
+EACH = {name: {name: 1.0} for name in DOMAINS}
+PAIR = {name: EACH[name] for name in SWAPS[0]} | {"mixture": dict.fromkeys(DOMAINS, 1 / len(DOMAINS))}
+"""Targets of what costs a product for each of them: the pair's own losses, and the mixture's."""
+TURN = 8
+"""Batches of each domain that memory's gradients are taken from in turn."""
+
+
+def sweeps(settings: Settings, start: Checkpoint, seed: int) -> dict[str, list[float]]:
+    """Every tilt by one sweep of the first variation for each window, along constant weights.
+
+    A sweep serves all tilts of its window. The mixture's slope is the mean of the domains'.
+    """
+    data, held_out = texts(settings).window(seed), texts(settings).held_out()
+    found = {}
+    for k, tail in windows(settings, start.place):
+        tilts = [c for c in cases(settings, start.place) if (c.k, c.tail) == (k, tail) and c.kind == "tilt"]
+        mixture = dict(zip(DOMAINS, settings.weights, strict=True))
+        variation = cv.first_variation(
+            start.model,
+            loss_fn,
+            _first(data, 2 * k + tail),
+            WeightSchedule.constant(mixture, 2 * k + tail),
+            EACH,
+            optimizer=start.optimizer,
+            held_out=held_out,
+        )
+        for case in tilts:
+            one, other = (variation.excess(schedule) for schedule in case.schedules(settings))
+            own = [one[name] - other[name] for name in DOMAINS]
+            found[case.name] = [*own, float(np.mean(own))]
+    return found
+
+
+def dear(settings: Settings, start: Checkpoint, seed: int) -> dict[str, dict[str, Any]]:
+    """The first swap and the main tilt against constant weights, without a tail, a trajectory for each."""
+    data, held_out = texts(settings).window(seed), texts(settings).held_out()
+    found = {}
+    for k in (k for k, tail in windows(settings, start.place) if not tail and k <= settings.dear_up_to):
+        for case in (Case("swap", 0.0, *SWAPS[0], k, 0), Case("raise", *MAIN, k, 0)):
+            schedule, reference = case.schedules(settings)
+            found[case.name] = _record(
+                cv.predict_excess_loss(
+                    start.model,
+                    loss_fn,
+                    _first(data, 2 * k),
+                    schedule,
+                    PAIR,
+                    against=reference,
+                    optimizer=start.optimizer,
+                    held_out=held_out,
+                    predictor="trajectory",
+                )
+            )
+    return found
+
+
+def memory(settings: Settings, start: Checkpoint) -> dict[str, dict[str, Any]]:
+    """The main tilt by the optimizer's memory alone, batches taken in turn."""
+    data, held_out = texts(settings).window(settings.observed), texts(settings).held_out()
+    found = {}
+    for k, tail in windows(settings, start.place):
+        if k <= settings.dear_up_to:
+            case = Case("tilt", *MAIN, k, tail)
+            schedule, reference = case.schedules(settings)
+            found[case.name] = _record(
+                cv.predict_excess_loss(
+                    start.model,
+                    loss_fn,
+                    _first(data, TURN),
+                    schedule,
+                    against=reference,
+                    optimizer=start.optimizer,
+                    held_out=held_out,
+                    predictor="memory",
+                )
+            )
+    return found
+
+
+def local(settings: Settings, start: Checkpoint) -> dict[str, Any]:
+    """The local criterion of every case, plain and with Adam's preconditioner, and the domains' gradients."""
+    data, held_out = texts(settings).local(), texts(settings).held_out()
+    found: dict[str, Any] = {}
+    for name, D in (
+        ("plain", None),
+        ("preconditioned", cv.AdamPreconditioner.from_optimizer(start.optimizer)),
+    ):
+        effect = cv.order_effect(
+            start.model,
+            loss_fn,
+            data,
+            batches=len(data["a"]),
+            method="double-backward",
+            preconditioner=D,
+            progress=False,
+        )
+        found[name] = {}
+        for case in cases(settings, start.place):
+            schedule, reference = case.schedules(settings)
+            excess = effect.excess_loss(schedule, start.rate)
+            other = effect.excess_loss(reference, start.rate)
+            found[name][case.name] = [excess[target].value - other[target].value for target in TARGETS]
+    g = Surface(Objective.of(start.model, loss_fn), data).gradients()
+    u = Surface(Objective.of(start.model, loss_fn), held_out).gradients()
+    u = torch.cat([u, u.mean(dim=0, keepdim=True)])
+    lengths = torch.linalg.vector_norm(g, dim=1)
+    found["slopes"] = (u @ g.T).tolist()
+    found["cosines"] = (u @ g.T / lengths / torch.linalg.vector_norm(u, dim=1)[:, None]).tolist()
+    found["norms"] = lengths.tolist()
+    return found
+
+
+def slow(settings: Settings, start: Checkpoint) -> dict[str, dict[str, Any]]:
+    """Frozen curvature and order 3, preconditioned, of the main tilt and of the first swap."""
+    rows = {
+        name: [torch.cat(list(batches))[: settings.slow_rows]]
+        for name, batches in texts(settings).local().items()
+    }
+    held_out = texts(settings).held_out()
+    found: dict[str, dict[str, Any]] = {}
+    for k, tail in windows(settings, start.place):
+        if tail or k > settings.dear_up_to:
+            continue
+        for case in (Case("tilt", *MAIN, k, tail), Case("swap", 0.0, *SWAPS[0], k, tail)):
+            schedule, reference = case.schedules(settings)
+            for predictor in ("frozen-curvature", "local-3"):
+                if predictor == "local-3" and case.kind == "swap":
+                    continue
+                try:
+                    answer = _record(
+                        cv.predict_excess_loss(
+                            start.model,
+                            loss_fn,
+                            rows,
+                            schedule,
+                            PAIR,
+                            against=reference,
+                            optimizer=start.optimizer,
+                            held_out=held_out,
+                            predictor=predictor,
+                            tolerance=1e-3,
+                            max_products=40,
+                        )
+                    )
+                except cv.CommuteError as error:
+                    answer = {"failed": str(error)}
+                found.setdefault(predictor, {})[case.name] = answer
+    return found
+
+
+def _record(found: Prediction) -> dict[str, Any]:
+    """Value and verdict of every target, and the cost in training steps."""
+    excess = {
+        target: [one.value, one.answered] if np.isfinite(one.value) else [None, False]
+        for target, one in found.excess.items()
+    }
+    return {"excess": excess, "training_steps": found.cost.training_steps}
+
+
+def _first(data: Data, steps: int) -> dict[str, list[torch.Tensor]]:
+    return {name: list(batches[:steps]) for name, batches in data.items()}
