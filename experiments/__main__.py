@@ -12,12 +12,21 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from commute_verify.errors import CommuteError
-from experiments import claims, claims_page, kernels, planning, quadratic, transformer_flow
+from experiments import (
+    claims,
+    claims_page,
+    kernels,
+    optimizer_windows,
+    planning,
+    quadratic,
+    transformer_flow,
+)
 from experiments.beyond_local import page as beyond_local_page
 from experiments.beyond_local.parts import parts as beyond_local_parts
 from experiments.experiment import SCALES, Experiment, each
 from experiments.gpt2 import page as gpt2_page
 from experiments.gpt2.parts import parts as gpt2_parts
+from experiments.optimizer_windows import page as optimizer_windows_page
 from experiments.page import render, render_again
 from experiments.planning import page as planning_page
 from experiments.provenance import earlier_run, provenance
@@ -73,6 +82,13 @@ EXPERIMENTS = (
         planning_page.blocks,
         planning_page.sentence,
         code=("experiments/planning", "experiments/quadratic"),
+    ),
+    Experiment(
+        "optimizer_windows",
+        optimizer_windows.parts,
+        optimizer_windows_page.blocks,
+        optimizer_windows_page.sentence,
+        code=("experiments/optimizer_windows", "experiments/gpt2", "experiments/quadratic"),
     ),
     Experiment("kernels", kernels.parts, kernels.blocks, code=("experiments/kernels.py",)),
 )

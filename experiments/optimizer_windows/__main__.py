@@ -20,7 +20,7 @@ import torch
 from commute_verify.errors import CommuteError
 from experiments import results as report
 from experiments.optimizer_windows.pieces import pieces
-from experiments.optimizer_windows.run import collected
+from experiments.optimizer_windows.run import collected, rows
 from experiments.optimizer_windows.settings import Settings
 from experiments.provenance import circumstances
 from experiments.quadratic.statistics import plain
@@ -74,8 +74,10 @@ def _run(options: argparse.Namespace, argv: Sequence[str]) -> None:
     if missing:
         print(f"{len(missing)} pieces of other shares are missing, the first is {missing[0]}", flush=True)
         return
-    found = collected(settings, {name: _load(folder / f"{name}.json") for name in every})
+    pieces_found = {name: _load(folder / f"{name}.json") for name in every}
+    found = collected(settings, pieces_found)
     write(options.out / "results.json", dump(found))
+    write(options.out / "cases.csv", rows(settings, pieces_found).encode())
     about = {
         "argv": ["python", "-m", "experiments.optimizer_windows", *argv],
         "seconds_of_this_start": round(time.monotonic() - started, 1),

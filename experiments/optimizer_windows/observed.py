@@ -6,7 +6,7 @@ import copy
 
 import numpy as np
 
-from experiments.optimizer_windows.cases import Case, cases, per_step
+from experiments.optimizer_windows.cases import cases, per_step
 from experiments.optimizer_windows.settings import Settings
 from experiments.optimizer_windows.texts import texts
 from experiments.optimizer_windows.training import Checkpoint, Data, losses, take_step
@@ -21,7 +21,7 @@ def observed(settings: Settings, start: Checkpoint, seed: int) -> dict[str, list
     their start is run once.
     """
     data, held_out = texts(settings).window(seed), texts(settings).held_out()
-    ends = _Ends(start, data, {name: [batch for batch in kept] for name, kept in held_out.items()})
+    ends = _Ends(start, data, held_out)
     found = {}
     for case in cases(settings, start.place):
         one, other = (ends.after(per_step(schedule)) for schedule in case.schedules(settings))

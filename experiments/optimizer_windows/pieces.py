@@ -10,8 +10,8 @@ from experiments.optimizer_windows import predicted
 from experiments.optimizer_windows.observed import observed
 from experiments.optimizer_windows.prices import prices
 from experiments.optimizer_windows.settings import Settings
-from experiments.optimizer_windows.training import checkpoints, losses
 from experiments.optimizer_windows.texts import texts
+from experiments.optimizer_windows.training import checkpoints, losses
 from experiments.optimizer_windows.validity import OPTIMIZERS, validity
 
 Piece = Callable[[], dict[str, Any]]
@@ -27,14 +27,13 @@ def pieces(settings: Settings) -> dict[str, Piece]:
         for seed in sweep_seeds(settings):
             found[label(start, "sweeps", seed)] = partial(_from, predicted.sweeps, settings, start, seed)
         found[label(start, "local")] = partial(_from, predicted.local, settings, start)
-    for start in settings.starts:
-        found[label(start, "memory")] = partial(_from, predicted.memory, settings, start)
-        if start[1] == settings.middle:
-            for seed in disjoint_seeds(settings)[: settings.dear_seeds]:
-                found[label(start, "dear", seed)] = partial(_from, predicted.dear, settings, start, seed)
-            found[label(start, "slow")] = partial(_from, predicted.slow, settings, start)
+    for start in settings.starts[-2:]:
+        for seed in dear_seeds(settings):
+            found[label(start, "dear", seed)] = partial(_from, predicted.dear, settings, start, seed)
     for name in OPTIMIZERS:
         found[f"validity-{name}"] = partial(validity, settings, name)
+    found[label(settings.main, "slow")] = partial(_from, predicted.slow, settings, settings.main)
+    found[label(settings.main, "memory")] = partial(_from, predicted.memory, settings, settings.main)
     found["prices"] = partial(prices, settings)
     return found
 
@@ -53,6 +52,11 @@ def disjoint_seeds(settings: Settings) -> list[int]:
 def sweep_seeds(settings: Settings) -> list[int]:
     """The disjoint seeds, and the observed ones that are predicted from their own batches."""
     return [*disjoint_seeds(settings), *range(settings.own)]
+
+
+def dear_seeds(settings: Settings) -> list[int]:
+    """The observed seeds that are predicted from their own batches, and a few disjoint ones."""
+    return [*range(settings.own), *disjoint_seeds(settings)[: settings.dear_seeds]]
 
 
 def _start(settings: Settings, start: tuple[float, int]) -> dict[str, Any]:

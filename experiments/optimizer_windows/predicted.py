@@ -27,11 +27,14 @@ TURN = 8
 def sweeps(settings: Settings, start: Checkpoint, seed: int) -> dict[str, list[float]]:
     """Every tilt by one sweep of the first variation for each window, along constant weights.
 
-    A sweep serves all tilts of its window. The mixture's slope is the mean of the domains'.
+    A sweep serves all tilts of its window. The mixture's slope is the mean of the domains'. The longest
+    windows are swept from a run's own batches alone.
     """
     data, held_out = texts(settings).window(seed), texts(settings).held_out()
     found = {}
     for k, tail in windows(settings, start.place):
+        if k >= settings.long_from and seed >= settings.own:
+            continue
         tilts = [c for c in cases(settings, start.place) if (c.k, c.tail) == (k, tail) and c.kind == "tilt"]
         mixture = dict(zip(DOMAINS, settings.weights, strict=True))
         variation = cv.first_variation(
@@ -51,11 +54,13 @@ def sweeps(settings: Settings, start: Checkpoint, seed: int) -> dict[str, list[f
 
 
 def dear(settings: Settings, start: Checkpoint, seed: int) -> dict[str, dict[str, Any]]:
-    """The first swap and the main tilt against constant weights, without a tail, a trajectory for each."""
+    """The main tilt and the first swap without a tail, a trajectory for each, as ``auto`` takes it."""
     data, held_out = texts(settings).window(seed), texts(settings).held_out()
     found = {}
-    for k in (k for k, tail in windows(settings, start.place) if not tail and k <= settings.dear_up_to):
-        for case in (Case("swap", 0.0, *SWAPS[0], k, 0), Case("raise", *MAIN, k, 0)):
+    for k in (k for k, tail in windows(settings, start.place) if not tail and k <= settings.tilt_up_to):
+        shapes = [("tilt", *MAIN), ("raise", *MAIN), ("swap", 0.0, *SWAPS[0])]
+        for shape in shapes if k <= settings.dear_up_to else shapes[:1]:
+            case = Case(*shape, k, 0)
             schedule, reference = case.schedules(settings)
             found[case.name] = _record(
                 cv.predict_excess_loss(

@@ -18,9 +18,9 @@ from experiments.optimizer_windows.settings import Settings
 
 KS = (2, 3, 4, 5, 6, 7, 8)
 STEPS = 10
-"""Steps of the window that costs are measured on; those of the trajectory grow with it, the others' do not."""
+"""Steps of the window that costs are measured on."""
 DELTA = 0.05
-PREDICTORS = ("local", "frozen-curvature", "memory", "trajectory")
+PREDICTORS = ("local", "memory", "trajectory")
 
 Batch = tuple[Tensor, Tensor]
 
@@ -49,7 +49,11 @@ def prices(settings: Settings) -> dict[str, Any]:
                 for predictor in PREDICTORS
             }
             rows.append({"K": K, "targets": label, "count": len(targets), "steps": costs})
-    return {"window": STEPS, "rows": rows, "tilts": {str(K): len(list(permutations(range(K), 2))) for K in KS}}
+    return {
+        "window": STEPS,
+        "rows": rows,
+        "tilts": {str(K): len(list(permutations(range(K), 2))) for K in KS},
+    }
 
 
 def loss_fn(model: nn.Module, batch: Batch) -> tuple[Tensor, int]:
@@ -58,9 +62,7 @@ def loss_fn(model: nn.Module, batch: Batch) -> tuple[Tensor, int]:
     return 0.5 * (model(x).squeeze(-1) - y).square().sum(), len(x)
 
 
-def _problem(
-    K: int, seed: int
-) -> tuple[nn.Module, dict[str, list[Batch]], torch.optim.Optimizer]:
+def _problem(K: int, seed: int) -> tuple[nn.Module, dict[str, list[Batch]], torch.optim.Optimizer]:
     draw = torch.Generator().manual_seed(seed)
     model = nn.Linear(12, 1, bias=False, dtype=torch.float64)
     with torch.no_grad():
@@ -79,6 +81,6 @@ def _problem(
         for found in data.values():
             loss, weight = loss_fn(model, found[s])
             total = total + loss / weight / K
-        total.backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(total)
         optimizer.step()
     return model, data, optimizer

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
+
+import numpy as np
 
 from commute_verify.errors import CommuteError
 
@@ -18,13 +21,15 @@ class Settings:
     """Sizes, training, windows and seeds.
 
     A GPT-2 of ``layers`` × ``width`` is trained by AdamW with ``weight_decay`` on batches of ``rows``
-    sequences of ``context`` tokens of every domain, weighed by ``weights``, once for each of ``rates``; windows
-    start at ``checkpoints`` steps, at the middle one alone for rates after the first. A window trains two stages of k steps for each k of ``lengths``, then a
-    common tail of ``tail`` steps or none; ``tailed`` are those k that are run with a tail, too, and
-    ``long_from`` the shortest that is run from one checkpoint alone. Each branch is run on ``observed``
-    seeds of batches; predictions are taken from ``own`` of the same ones, and from ``disjoint`` other ones.
-    What costs a run for each schedule is predicted up to k = ``dear_up_to`` at the middle checkpoint: the
-    trajectory from ``dear_seeds`` disjoint seeds, frozen curvature and order 3 from ``slow_rows`` rows. ``level`` is the confidence of intervals.
+    sequences of ``context`` tokens of every domain, weighed by ``weights``. Windows start at ``starts``,
+    learning rates and steps of training. A window trains two stages of k steps for each k of ``lengths``;
+    ``tailed`` are those k that are run again with a common tail of ``tail`` steps, and from ``long_from`` on
+    they are run from the second start alone, as the map of validity is, with ``map_lengths``. Each branch is
+    run on ``observed`` seeds of batches; predictions are taken from ``own`` of the same ones, and from
+    ``disjoint`` other ones. What costs a run for each schedule is predicted for the first tilt of 0.15 and
+    the first swap: the trajectory integrated at Gauss points from ``own`` seeds and ``dear_seeds`` disjoint
+    ones, tilts up to ``tilt_up_to`` and the rest up to ``dear_up_to`` steps, frozen curvature and order 3
+    from ``slow_rows`` rows. ``level`` is the confidence of intervals.
     """
 
     seed: int = 11
@@ -39,8 +44,7 @@ class Settings:
     local_rows: int = 64
     slow_rows: int = 16
     weights: tuple[float, ...] = (0.32, 0.32, 0.18, 0.18)
-    rates: tuple[float, ...] = (3e-4, 1e-3)
-    checkpoints: tuple[int, ...] = (150, 500, 1500)
+    starts: tuple[tuple[float, int], ...] = ((3e-4, 150), (3e-4, 1500), (1e-3, 500))
     weight_decay: float = 0.1
     lengths: tuple[int, ...] = (1, 5, 10, 20, 50, 100)
     tail: int = 50
@@ -49,24 +53,25 @@ class Settings:
     observed: int = 5
     own: int = 1
     disjoint: int = 4
-    dear_seeds: int = 3
+    dear_seeds: int = 1
     dear_up_to: int = 20
-    map_lengths: tuple[int, ...] = (1, 4, 15, 50)
+    tilt_up_to: int = 50
+    map_lengths: tuple[int, ...] = (1, 5, 20)
     level: float = 0.95
 
     def __post_init__(self) -> None:
         """Refuse sizes that are not positive, too few seeds, and lengths that do not ascend."""
         for field in fields(self):
             value = getattr(self, field.name)
-            entries = value if isinstance(value, tuple) else (value,)
-            if field.name != "seed" and (not entries or min(entries) <= 0):
+            entries = np.ravel(value)
+            if field.name != "seed" and (not entries.size or entries.min() <= 0):
                 raise CommuteError(f"{field.name} is {value}: expected positive numbers, at least one")
-        if min(self.observed, self.disjoint, self.dear_seeds) < FEWEST or self.own > self.observed:
+        if min(self.observed, self.disjoint) < FEWEST or self.own > self.observed:
             raise CommuteError(
-                f"observed {self.observed}, disjoint {self.disjoint}, dear_seeds {self.dear_seeds}, own "
-                f"{self.own}: expected at least {FEWEST} seeds of each, and no more own ones than observed"
+                f"observed {self.observed}, disjoint {self.disjoint}, own {self.own}: expected at least "
+                f"{FEWEST} seeds of the first two, and no more own ones than observed"
             )
-        for name in ("lengths", "tailed", "checkpoints", "map_lengths"):
+        for name in ("lengths", "tailed", "map_lengths"):
             value = getattr(self, name)
             if list(value) != sorted(set(value)):
                 raise CommuteError(f"{name} is {value}: expected numbers that ascend")
@@ -75,31 +80,29 @@ class Settings:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data."""
-        return {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(self).items()}
+        found: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return found
 
     @property
-    def middle(self) -> int:
-        """The checkpoint that everything is run from."""
-        return self.checkpoints[len(self.checkpoints) // 2]
+    def main(self) -> tuple[float, int]:
+        """The start that everything is run from."""
+        return self.starts[min(1, len(self.starts) - 1)]
 
     @property
-    def starts(self) -> tuple[tuple[float, int], ...]:
-        """Learning rate and step of every checkpoint that windows start from."""
-        first, *others = self.rates
-        return (*((first, step) for step in self.checkpoints), *((rate, self.middle) for rate in others))
+    def steps(self) -> int:
+        """Steps of training up to the last start."""
+        return max(step for _, step in self.starts)
 
     @classmethod
     def default(cls) -> Self:
         """The scale of the report: one checkpoint, short windows, under a minute."""
         return cls(
-            rates=(1e-3,),
-            checkpoints=(100,),
+            starts=((1e-3, 100),),
             lengths=(1, 5, 10),
             tail=20,
             tailed=(1, 5),
             observed=3,
             disjoint=3,
-            dear_seeds=2,
             dear_up_to=5,
             map_lengths=(1, 4, 16),
         )
@@ -114,14 +117,12 @@ class Settings:
             held_out_rows=16,
             local_rows=12,
             slow_rows=8,
-            rates=(1e-3,),
-            checkpoints=(20,),
+            starts=((1e-3, 20),),
             lengths=(1, 3),
             tail=3,
             tailed=(1,),
             observed=2,
             disjoint=2,
-            dear_seeds=2,
             dear_up_to=1,
             map_lengths=(1, 2),
         )

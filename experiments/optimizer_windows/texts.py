@@ -58,13 +58,13 @@ class Texts:
 
     def trained(self) -> dict[str, list[Tensor]]:
         """The batches up to the last checkpoint."""
-        return self._batches(self._trained_from, self._settings.checkpoints[-1], self._settings.rows)
+        return self._batches(self._trained_from, self._settings.steps, self._settings.rows)
 
     def window(self, seed: int) -> dict[str, list[Tensor]]:
         """The batches of a window, one for each of its steps; every seed has its own."""
         s = self._settings
         steps = 2 * s.lengths[-1] + s.tail
-        start = self._trained_from + s.checkpoints[-1] * s.rows + seed * steps * s.rows
+        start = self._trained_from + s.steps * s.rows + seed * steps * s.rows
         return self._batches(start, steps, s.rows)
 
     @property
@@ -77,7 +77,7 @@ class Texts:
         for k, name in enumerate(DOMAINS):
             while len(self._rows[k]) < stop:
                 self._rows[k].append(self._tokens(next(self._documents[k])))
-            found[name] = list(torch.from_numpy(np.array(self._rows[k][start:stop])).split(rows))
+            found[name] = list(torch.split(torch.from_numpy(np.array(self._rows[k][start:stop])), rows))
         return found
 
     def _tokens(self, document: str) -> list[int]:

@@ -52,7 +52,7 @@ def take_step(run: Checkpoint, data: Data, s: int, weights: Sequence[float]) -> 
     run.optimizer.zero_grad()
     logits = run.model(input_ids=together[:, :-1]).logits
     losses = F.cross_entropy(logits.transpose(1, 2), together[:, 1:], reduction="none").mean(dim=1)
-    (losses @ each.to(losses)).backward()
+    torch.autograd.backward(losses @ each.to(losses))
     run.optimizer.step()
 
 
@@ -79,14 +79,15 @@ def checkpoints(settings: Settings) -> dict[tuple[float, int], Checkpoint]:
         attention="eager",
     )
     found = {}
-    for rate in settings.rates:
+    for rate in sorted({rate for rate, _ in settings.starts}):
+        marks = [step for each, step in settings.starts if each == rate]
         model = build(shape, settings.seed)
         optimizer = torch.optim.AdamW(
             model.parameters(), lr=rate, weight_decay=settings.weight_decay, fused=True
         )
-        run = Checkpoint(rate, 0, model.eval(), optimizer)
-        for s in range(settings.checkpoints[-1]):
+        run = Checkpoint(rate, 0, model.train(False), optimizer)
+        for s in range(max(marks)):
             take_step(run, data, s, settings.weights)
-            if s + 1 in settings.checkpoints:
+            if s + 1 in marks:
                 found[rate, s + 1] = run._replace(step=s + 1).copied()
     return found

@@ -1,14 +1,16 @@
 """The map of validity: every predictor against window length, for every optimizer, without noise.
 
 Each domain's batch is the same at every step and all is float64, so that what is left is the predictor's own
-error. Runs start from the middle checkpoint, after some steps of the optimizer in question.
+error. Runs start from the main checkpoint, after some steps of the optimizer in question.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 
 import commute_verify as cv
@@ -22,7 +24,11 @@ OPTIMIZERS = ("SGD", "momentum", "AdamW")
 RATES = {"SGD": 0.1, "momentum": 0.01}
 WARMING = 30
 """Steps of the optimizer before the window, on other batches."""
-PREDICTORS = ("local", "local-3", "frozen-curvature", "memory", "trajectory")
+ONE = "trajectory, one sweep"
+PREDICTORS = {
+    "tilt": ("local", "local-3", "frozen-curvature", "memory", ONE, "trajectory"),
+    "swap": ("local", "frozen-curvature", "memory", "trajectory"),
+}
 
 
 def validity(settings: Settings, optimizer: str) -> dict[str, Any]:
@@ -34,24 +40,41 @@ def validity(settings: Settings, optimizer: str) -> dict[str, Any]:
     for k in settings.map_lengths:
         for case in (Case("tilt", *MAIN, k, 0), Case("swap", 0.0, *SWAPS[0], k, 0)):
             data = {name: [one] * (2 * k) for name, one in batch.items()}
-            first, second = (
-                _after(start, data, held_out, per_step(s)) for s in case.schedules(settings)
-            )
+            first, second = (_after(start, data, held_out, per_step(s)) for s in case.schedules(settings))
             found.append(
                 {
                     "kind": case.kind,
                     "k": k,
                     "observed": [one - other for one, other in zip(first, second, strict=True)],
                     "predicted": {
-                        name: _predicted(settings, start, case, name, data, held_out) for name in PREDICTORS
+                        name: _predicted(settings, start, case, name, data, held_out)
+                        for name in PREDICTORS[case.kind]
                     },
                 }
             )
     return {"optimizer": optimizer, "rate": start.rate, "targets": list(PAIR), "cases": found}
 
 
+def mapped(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Relative errors: the median over targets of |predicted − observed| / |observed|, for each case."""
+    cells = []
+    for case in found["cases"]:
+        row: dict[str, Any] = {"kind": case["kind"], "k": case["k"], "predictors": {}}
+        for name, guesses in case["predicted"].items():
+            pairs = list(zip(case["observed"], guesses, strict=True))
+            known = [abs(value - seen) / abs(seen) for seen, (value, _) in pairs if value is not None]
+            row["predictors"][name] = {
+                "error": float(np.median(known)) if known else None,
+                "right": sum(value is not None and value * seen > 0 for seen, (value, _) in pairs),
+                "answered": sum(answered for _, (_, answered) in pairs),
+                "of": len(pairs),
+            }
+        cells.append(row)
+    return {"rate": found["rate"], "cells": cells}
+
+
 def _start(settings: Settings, optimizer: str) -> Checkpoint:
-    start = checkpoints(settings)[settings.rates[0], settings.middle].copied()
+    start = checkpoints(settings)[settings.main].copied()
     start.model.double()
     if optimizer == "AdamW":
         run = start._replace(optimizer=_adamw(settings, start))
@@ -69,9 +92,7 @@ def _start(settings: Settings, optimizer: str) -> Checkpoint:
 
 def _adamw(settings: Settings, start: Checkpoint) -> torch.optim.Optimizer:
     """The checkpoint's own, its moments in float64."""
-    optimizer = torch.optim.AdamW(
-        start.model.parameters(), lr=start.rate, weight_decay=settings.weight_decay
-    )
+    optimizer = torch.optim.AdamW(start.model.parameters(), lr=start.rate, weight_decay=settings.weight_decay)
     optimizer.load_state_dict(start.optimizer.state_dict())
     for group in optimizer.param_groups:
         group["fused"] = None
@@ -91,7 +112,7 @@ def _predicted(
 ) -> list[list[float | bool | None]]:
     """Value, or none where it is no number, and whether the library's verdict answers."""
     schedule, reference = case.schedules(settings)
-    every = predictor == "trajectory"
+    every = predictor.startswith("trajectory")
     try:
         found = cv.predict_excess_loss(
             start.model,
@@ -102,9 +123,9 @@ def _predicted(
             against=reference,
             optimizer=start.optimizer,
             held_out=held_out,
-            predictor=predictor,  # type: ignore[arg-type]
-            points=1 if every and case.kind == "tilt" else None,
-            max_products=60,
+            predictor="trajectory" if every else predictor,  # type: ignore[arg-type]
+            points=1 if predictor == ONE else None,
+            max_products=40,
         )
     except cv.CommuteError:
         return [[None, False] for _ in PAIR]

@@ -2,7 +2,7 @@
 
 from commute_verify.criterion.prediction.answer import Predicted, Prediction, PredictionCost, Verdict
 from commute_verify.criterion.prediction.predict import first_variation, predict_excess_loss
-from commute_verify.criterion.prediction.trajectory import FirstVariation
+from commute_verify.criterion.prediction.variation import FirstVariation
 
 __all__ = [
     "FirstVariation",

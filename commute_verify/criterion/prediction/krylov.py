@@ -61,12 +61,12 @@ def descend(operator: Operator, b: Tensor, clock: Clock, *, tolerance: float, ma
         error = found.residual * length * clock.error(values, vectors[-1] * vectors[0], lowest, highest)
         if error <= tolerance * size or not np.isfinite(size):
             break
-    if not np.isfinite(size):
+    x = torch.from_numpy(coefficients).to(found.basis) @ found.basis
+    if not (np.isfinite(size) and bool(x.isfinite().all())):
         raise DivergenceError(
             f"the descent overflows: curvature from {lowest:.3g} to {highest:.3g} for a flow time of "
             f"{clock.time:.3g}; shorten the window, or lower the learning rate"
         )
-    x = torch.from_numpy(coefficients).to(found.basis) @ found.basis
     return Descent(x, error, len(values), lowest, highest, clock.growth(lowest, highest))
 
 

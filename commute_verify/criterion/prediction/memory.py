@@ -19,6 +19,7 @@ from commute_verify.criterion.prediction.answer import verdict
 from commute_verify.criterion.prediction.coordinates import Coordinates
 from commute_verify.criterion.prediction.question import Question
 from commute_verify.criterion.prediction.rung import Found
+from commute_verify.criterion.prediction.surface import Surface
 from commute_verify.criterion.prediction.update import State, advance, initial
 
 REACH = 0.3
@@ -26,7 +27,11 @@ REACH = 0.3
 
 
 def memory(question: Question) -> Found:
-    """One replicate: a gradient of every domain for each step, all at the start."""
+    """One replicate: a gradient of every domain for each step, all at the start.
+
+    The verdict's λ_max is of the first batch of each domain: curvature of one batch is rather too large than
+    too small, and that of all would cost more than the prediction.
+    """
     fields, optimizer = question.fields, question.optimizer
     gap = _gap(question)
     found = np.zeros(question.mixing.shape[1])
@@ -37,7 +42,9 @@ def memory(question: Question) -> Found:
     known = optimizer.adaptive and optimizer.second is not None
     D = optimizer.preconditioner(fields.theta) if known or not optimizer.adaptive else None
     at = Coordinates(None if D is None else D.sqrt(), 0.0)
-    reach = question.window.flow_time() * at.curvature(fields, weights, at.gradients(fields))
+    first = {name: batches[:1] for name, batches in fields.batches.items()}
+    few = Surface(fields.objective, first, fields.method, fields.tally)
+    reach = question.window.flow_time() * at.curvature(few, weights, at.gradients(few))
     judged = verdict("flow time · λ_max", reach, REACH, "where gradients stay what they are, at most")
     notes = (f"memory alone, gradients as at the start; flow time · λ_max = {reach:.3g}",)
     return Found(question.mixing @ found, [judged] * len(question.mixing), notes)

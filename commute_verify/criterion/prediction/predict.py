@@ -28,7 +28,8 @@ from commute_verify.criterion.prediction.memory import memory
 from commute_verify.criterion.prediction.question import Question
 from commute_verify.criterion.prediction.rung import Found
 from commute_verify.criterion.prediction.surface import ProductMethod, Tally
-from commute_verify.criterion.prediction.trajectory import FirstVariation, trajectory
+from commute_verify.criterion.prediction.trajectory import trajectory
+from commute_verify.criterion.prediction.variation import FirstVariation, averaged, resolved
 from commute_verify.criterion.prediction.window import Dynamics
 from commute_verify.criterion.statistics import mean_and_stderr, p_values
 from commute_verify.criterion.undisturbed import undisturbed
@@ -46,8 +47,6 @@ RUNGS: dict[str, Callable[[Question], Found]] = {
 }
 AFFECTED = ("local", "local-3", "frozen-curvature")
 """Rungs that know nothing of an optimizer's memory."""
-ALPHA = 0.05
-"""With replicates: a sign whose p-value is not below this is not resolved, and not answered."""
 MEMORY = 0.3
 """How large memory's own effect may be beside a prediction that leaves it out."""
 
@@ -145,21 +144,42 @@ def first_variation(
     held_out: Mapping[str, Iterable[Batch]] | None = None,
     lr: float | Sequence[float] | None = None,
     clip_norm: float | None = None,
+    replicates: int = 1,
     method: ProductMethod = "double-backward",
     params: Callable[[str], bool] | None = None,
     seed: int = 0,
 ) -> FirstVariation:
     """∂L_t(θ_N)/∂w_k(s) of every target, step and domain along a schedule, by one sweep.
 
-    Arguments are those of :func:`predict_excess_loss`; step s takes batch s of every domain.
+    Arguments are those of :func:`predict_excess_loss`; step s takes batch s of every domain. One sweep along
+    constant weights answers for the tilts of all pairs: ``found.predict(tilt, tilt_the_other_way)``, with
+    standard errors and a verdict on the sign where there are ``replicates``, each with batches of its own.
+
+    >>> import torch
+    >>> model = torch.nn.Linear(2, 1, bias=False, dtype=torch.float64)
+    >>> def loss_fn(model, batch):
+    ...     x, y = batch
+    ...     return 0.5 * (model(x).squeeze(-1) - y).square().sum(), len(x)
+    >>> x, y = torch.eye(2, dtype=torch.float64), torch.ones(2, dtype=torch.float64)
+    >>> data = {"a": [(x[:1] + x[1:], y[:1])] * 8, "b": [(x[:1], -y[:1])] * 8}
+    >>> half = {"a": 0.5, "b": 0.5}
+    >>> found = first_variation(model, loss_fn, data, WeightSchedule.constant(half, 8), optimizer=0.1)
+    >>> tilts = [WeightSchedule.tilt(half, "a", "b", delta, 4) for delta in (0.1, -0.1)]
+    >>> found.predict(*tilts)["a"].value > 0 > found.predict(*tilts)["b"].value
+    True
     """
-    options = Options(method=method, seed=seed)
+    options = Options(replicates, method=method, seed=seed)
     setting = Setting(optimizer, None, lr, clip_norm, params)
     with undisturbed(model, domains.values() if isinstance(domains, Mapping) else (), seed):
-        (question,), _ = ask(model, loss_fn, domains, schedule, targets, held_out, setting, options)
-        weights, _, rates = question.window.per_step()
-        training = Training(question.fields, question.optimizer, rates, seed)
-        found = training.sweep(weights, question.held_out, question.mixing)
+        questions, _ = ask(model, loss_fn, domains, schedule, targets, held_out, setting, options)
+        return averaged([_varied(question) for question in questions])
+
+
+def _varied(question: Question) -> FirstVariation:
+    """One replicate's sweep along the schedule."""
+    weights, _, rates = question.window.per_step()
+    training = Training(question.fields, question.optimizer, rates, question.seed)
+    found = training.sweep(weights, question.held_out, question.mixing)
     return FirstVariation(
         question.window.domains,
         weights,
@@ -223,11 +243,8 @@ def _predicted(rung: str, questions: list[Question], tally: Tally) -> Prediction
     notes = found[0].notes
     if len(found) > 1:
         mean, stderr = mean_and_stderr(every)
-        resolved = [
-            verdict("the p-value of the sign over replicates", float(p), ALPHA, "allowed")
-            for p in p_values(every)
-        ]
-        verdicts = [v if not v.valid or r.valid else r for v, r in zip(verdicts, resolved, strict=True)]
+        signs = [resolved(float(p)) for p in p_values(every)]
+        verdicts = [v if not v.valid or s.valid else s for v, s in zip(verdicts, signs, strict=True)]
     if rung in AFFECTED and first.optimizer.remembers:
         verdicts, note = _against_memory(questions, mean, verdicts)
         notes = (*notes, note)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,8 +9,6 @@ from commute_verify.criterion.prediction.answer import Verdict, verdict
 from commute_verify.criterion.prediction.costate import Sweep, Training
 from commute_verify.criterion.prediction.question import Question
 from commute_verify.criterion.prediction.rung import Found
-from commute_verify.errors import CommuteError
-from commute_verify.schedules import WeightSchedule
 
 Array = NDArray[np.float64]
 
@@ -23,40 +18,6 @@ UNEXPLAINED = 0.1
 """How far the slopes may miss the change of loss from the first point to the last."""
 ENOUGH = 3
 """Gauss and Legendre points for a change of weights that is larger."""
-
-
-@dataclass(frozen=True, eq=False)
-class FirstVariation:
-    """∂L_t(θ_N)/∂w_k(s): what a little more of domain k at step s does to target t at the end.
-
-    ``sensitivity`` maps targets to (N, K) in the order of ``domains``, in units of L for a weight of 1;
-    ``weights`` (N, K) is the schedule that it was taken along, and ``losses`` are those at its end.
-    """
-
-    domains: tuple[str, ...]
-    weights: Array
-    sensitivity: Mapping[str, Array]
-    losses: Mapping[str, float]
-
-    def excess(self, schedule: WeightSchedule) -> dict[str, float]:
-        """Σ_s Σ_k δw_k(s) ∂L_t/∂w_k(s) for a schedule near the one it was taken along, in steps.
-
-        First order in δw. Raises CommuteError for other domains or another number of steps.
-        """
-        if set(schedule.domains) != set(self.domains):
-            raise CommuteError(
-                f"a schedule of {', '.join(schedule.domains)}; the first variation is in "
-                f"{', '.join(self.domains)}"
-            )
-        if schedule.duration != len(self.weights) or np.any(schedule.durations % 1):
-            raise CommuteError(
-                f"durations {schedule.durations.tolist()} for a first variation over {len(self.weights)} "
-                "steps; give whole steps that sum to as many"
-            )
-        order = [schedule.domains.index(name) for name in self.domains]
-        other = np.repeat(schedule.weights[:, order], schedule.durations.astype(int), axis=0)
-        change = other - self.weights
-        return {name: float(np.sum(change * slopes)) for name, slopes in self.sensitivity.items()}
 
 
 def trajectory(question: Question) -> Found:

@@ -1,0 +1,233 @@
+"""Report blocks of the study of optimizer windows, a pure function of its results."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from commute_verify.report import Block, Figure, Heading, Paragraph
+from experiments.optimizer_windows import plots, tables
+
+FULL = "full"
+COMMAND = "python -m experiments.optimizer_windows --out OUT"
+PUBLISHED = (
+    "Published before: 98, 73 and 65% of the signs at 1, 20 and 50 steps without AdamW; with AdamW the plain "
+    "bracket had 47 to 57%, which is chance (Sweeney, 2026)."
+)
+
+
+def sentence(results: dict[str, Any]) -> str:
+    """One sentence for the head of a report."""
+    result = results.get(FULL) or results["small"]
+    told = result["tilts"][0]["predictors"]
+    own, main = told["trajectory, own batches"], told["trajectory"]
+    return (
+        f"On AdamW runs of a small GPT-2 the first variation has {own['right']['share']:.0%} of the signs of "
+        f"tilted mixtures from the run's own batches, and {_share(main['answered_right'])} of those that it "
+        "answers from other batches."
+    )
+
+
+def blocks(results: dict[str, Any]) -> list[Block]:
+    """The committed study where there is one, and the small one that every report runs."""
+    found: list[Block] = [Heading("Windows of AdamW: what predictions are worth where people train")]
+    if FULL in results:
+        found += _study(results[FULL], "optimizer-windows", f"Committed, made by `{COMMAND}`.")
+    found += _study(
+        results["small"], "optimizer-windows-small", "Made by `python -m experiments`.", small=True
+    )
+    return found
+
+
+def _study(result: dict[str, Any], name: str, origin: str, *, small: bool = False) -> list[Block]:
+    level = result["settings"]["level"]
+    if small:
+        return [
+            Heading("The same at a small size", 3),
+            Paragraph(
+                f"What this command ran again: {_sizes(result)} Its figures mean little; it shows that the "
+                "way from training to tables is whole."
+            ),
+            tables.lengths(
+                result["tilts_by_length"],
+                level,
+                f"Tilts of 0.15, a small run. {origin}",
+                _note(level),
+            ),
+        ]
+    return [
+        Paragraph(_sizes(result)),
+        Paragraph(
+            "Each step of a window trains on one batch of every domain, weighed, by `torch.optim.AdamW` with "
+            "weight decay. A tilt trains more of one domain for $k$ steps and then as much more of another, "
+            "and is held against the same tilt the other way round: which of the two should come first? Both "
+            "run on the same batches; what is observed is the mean over seeds of batches, and it counts as "
+            "resolved where it differs from 0 at the level of 0.05 (Student). Predictions from the run's own "
+            "batches know what the run will see, and are held against that very run, all of them; those from "
+            "disjoint batches do not, as before a training run, and are held against the resolved means."
+        ),
+        Paragraph(_noise(result)),
+        tables.goals(result["goals"]),
+        Figure(
+            f"{name}-signs",
+            plots.signs(result, f"{name}-signs"),
+            f"Tilts of 0.15: share of right signs against $k$, with exact {level:.0%} intervals of the "
+            f"trajectory's. Dotted: chance; dashed: the aim. {origin}",
+            "Share of right signs against the steps of a stage, one line for each predictor; above without a "
+            "common tail, below with one.",
+        ),
+        tables.lengths(result["tilts_by_length"], level, f"Tilts of 0.15 by length. {origin}", _note(level)),
+        Paragraph(PUBLISHED),
+        tables.groups(
+            result["tilts_by_size"],
+            ("δ", "tail"),
+            lambda key: (f"{key[0]:g}", _tail(key[1])),
+            "Tilts of all lengths by size. One sweep along constant weights serves them all; beyond 0.2 it "
+            "abstains.",
+        ),
+        tables.groups(
+            result["tilts_by_target"],
+            ("target", "tail"),
+            lambda key: (key[0], _tail(key[1])),
+            "Tilts of 0.15 by target: one of the two domains, another one, or the mixture.",
+        ),
+        tables.groups(
+            result["tilts_by_start"],
+            ("lr", "from step", "tail"),
+            lambda key: (f"{key[0]:g}", str(key[1]), _tail(key[2])),
+            "Tilts of 0.15 by where the window starts.",
+        ),
+        *_dear(result, origin),
+        *_validity(result, name, origin),
+        *_prices(result, origin),
+    ]
+
+
+def _dear(result: dict[str, Any], origin: str) -> list[Block]:
+    tilt = (
+        ("trajectory, integrated, own batches", "integrated, own batches"),
+        ("trajectory, integrated", "integrated, disjoint"),
+        ("frozen-curvature", "frozen curvature"),
+        ("local-3", "order 3"),
+        ("memory", "memory"),
+    )
+    swap = (*tilt[:3], ("local, preconditioned", "local with D"), ("local", "local"))
+    return [
+        Heading("Predictors that run for each schedule", 3),
+        Paragraph(
+            "The trajectory integrated at three Gauss points between the two orders, as "
+            '`predictor="auto"` takes it under AdamW; frozen curvature, order 3 and memory have the '
+            "optimizer's "
+            "preconditioner or its buffers alone. They were asked about one pair, up to the lengths shown."
+        ),
+        tables.dear(
+            result["tilts_by_length"],
+            tilt,
+            f"Tilts of 0.15 by predictors that cost a run for each schedule. {origin}",
+            "Only the cases that they were asked about.",
+        ),
+        tables.dear(
+            result["swaps_by_length"],
+            swap,
+            f"Whole swaps of $k$ steps of each domain, one order against the other. {origin}",
+            "A swap is a long way from the mixture: the integrated trajectory says by its verdict where it "
+            "cannot follow.",
+        ),
+        Paragraph(_swap_verdicts(result)),
+        tables.dear(
+            result["raises"],
+            (*tilt[:2], ("local, preconditioned", "local with D")),
+            f"A tilt of 0.15 against constant weights. {origin}",
+            "Here the part that is even in δ counts too: one sweep half way has it, the local bracket has "
+            "not.",
+        ),
+    ]
+
+
+def _validity(result: dict[str, Any], name: str, origin: str) -> list[Block]:
+    return [
+        Heading("How far each predictor reaches", 3),
+        Paragraph(
+            "For SGD, momentum and AdamW in float64, with the same batch at every step, so that nothing is "
+            "left but the predictor's own error; and last with minibatches, where what is predicted from "
+            "other batches also has their noise. Below the dashed line a prediction is good to a tenth, "
+            "above the other one it is worth nothing."
+        ),
+        Figure(
+            f"{name}-validity",
+            plots.validity(result, f"{name}-validity"),
+            "Relative error of a tilt of 0.15 against the length of the window, the median over targets (and "
+            f"over cases, in the last panel); errors beyond the axes are drawn at their edge. {origin}",
+            "Relative error against the steps of a window, a panel for each optimizer, a line for each "
+            "predictor.",
+        ),
+    ]
+
+
+def _prices(result: dict[str, Any], origin: str) -> list[Block]:
+    return [
+        Heading("What a prediction costs beside running the branches", 3),
+        tables.costs(result["prices"], result["curvature_costs"]),
+        Paragraph(
+            "One sweep answers for the tilts of all pairs, in both orders and of any size within its reach, "
+            "but each target adds products; running them answers for all targets at once. With two domains "
+            "and every target, running the branches is cheaper. What replicates cost is the same for both: a "
+            "sweep, or a run of each branch, for each of them. " + origin
+        ),
+    ]
+
+
+def _sizes(result: dict[str, Any]) -> str:
+    s, starts = result["settings"], result["starts"]
+    places = "; ".join(
+        f"lr {start['rate']:g} after {start['step']} steps, loss {start['losses'][-1]:.2f}"
+        for start in starts
+    )
+    cases = result["cases"]
+    return (
+        f"A GPT-2 of {s['layers']} × {s['width']} ({starts[0]['parameters']:,} parameters, float32), "
+        f"{len(s['weights'])} synthetic languages with {starts[0]['vocabulary']} words, {s['rows']} rows of "
+        f"{s['context']} tokens of each at every step, weights {', '.join(f'{w:g}' for w in s['weights'])}. "
+        f"Windows start at: {places}. {s['observed']} observed seeds of batches, {s['disjoint']} disjoint "
+        f"ones. {cases['tilt']['all']} tilts, {cases['raise']['all']} against constant weights, "
+        f"{cases['swap']['all']} swaps, each target counted."
+    )
+
+
+def _noise(result: dict[str, Any]) -> str:
+    told = ", ".join(f"{cell['resolved']} of {cell['all']} {kind}s" for kind, cell in result["cases"].items())
+    return (
+        f"Resolved are {told}. In the others the luck of the batches moves the loss more than the order "
+        "does, so that there is nothing to be right about; they are left out of signs and ratios from "
+        "disjoint batches, and count where the share answered is of all. Cases that share runs are not "
+        "independent, so that the exact intervals are narrower than they should be."
+    )
+
+
+def _swap_verdicts(result: dict[str, Any]) -> str:
+    found = result["swaps"][0]["predictors"].get("trajectory, integrated")
+    if not found:
+        return "No swap was asked of the trajectory."
+    answered = found["answered_of_all"]
+    right = _share(found["answered_right"]) if found["answered_right"] else "none to be judged"
+    return (
+        f"Of {found['cases']} swaps and targets the trajectory from disjoint batches answers {answered} "
+        f"({answered / found['cases']:.0%}); right of those resolved among them: {right}."
+    )
+
+
+def _share(found: dict[str, Any] | None) -> str:
+    return "none" if not found else f"{found['share']:.0%} [{found['low']:.0%}, {found['high']:.0%}]"
+
+
+def _tail(tail: int) -> str:
+    return str(tail) if tail else "none"
+
+
+def _note(level: float) -> str:
+    return (
+        f"Right signs with exact {level:.0%} intervals; ratios are observed over predicted, the median and "
+        "the 10th to 90th percentile. Resolved: observed means that differ from 0. The trajectory is one "
+        "sweep along constant weights; “answered” has its verdict's shares. “With D”: the local criterion "
+        "with Adam's preconditioner; “product”: the likelier gradient last; “last”: what is trained last is "
+        "learnt best, on the two domains' own losses."
+    )

@@ -1,0 +1,162 @@
+"""Observed beside predicted, case by case and target by target."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from commute_verify.criterion.prediction.variation import ALPHA, relied_on
+from commute_verify.criterion.statistics import mean_and_stderr, p_values
+from experiments.optimizer_windows.cases import Case, Start, cases
+from experiments.optimizer_windows.pieces import disjoint_seeds, label
+from experiments.optimizer_windows.settings import DOMAINS, TARGETS, Settings
+
+Array = NDArray[np.float64]
+Pieces = Mapping[str, Mapping[str, Any]]
+TYPES = ("own", "other", "mixture")
+
+
+class Guess(NamedTuple):
+    """A predicted excess, whether the predictor stands by it, and what it is held against if not the mean."""
+
+    value: float
+    answered: bool = True
+    observed: float | None = None
+
+
+@dataclass(frozen=True)
+class Record:
+    """One case and target: the mean excess over batch seeds, its standard error, and every guess at it.
+
+    ``resolved`` says that the mean differs from 0 at the level of 0.05.
+    """
+
+    start: Start
+    case: Case
+    target: str
+    observed: float
+    stderr: float
+    resolved: bool
+    guesses: Mapping[str, Guess] = field(default_factory=dict)
+
+    @property
+    def type(self) -> str:
+        """Whether the target is one of the two domains, another one, or the mixture."""
+        if self.target == "mixture":
+            return "mixture"
+        return "own" if self.target in (self.case.first, self.case.second) else "other"
+
+
+def records(settings: Settings, found: Pieces) -> list[Record]:
+    """Everything that has been both observed and predicted."""
+    return [
+        record
+        for start in settings.starts
+        for case in cases(settings, start)
+        for record in _of(settings, found, start, case)
+    ]
+
+
+def _of(settings: Settings, found: Pieces, start: Start, case: Case) -> list[Record]:
+    runs = np.array([found[label(start, "observed", seed)][case.name] for seed in range(settings.observed)])
+    (mean, stderr), p = mean_and_stderr(runs), p_values(runs)
+    guesses: list[dict[str, Guess]] = [{} for _ in TARGETS]
+    for source in (_sweeps, _local, _baselines, _dear, _memory, _slow):
+        for target, name, guess in source(settings, found, start, case, runs):
+            guesses[TARGETS.index(target)][name] = guess
+    return [
+        Record(start, case, target, float(mean[t]), float(stderr[t]), bool(p[t] < ALPHA), guesses[t])
+        for t, target in enumerate(TARGETS)
+    ]
+
+
+Guesses = list[tuple[str, str, Guess]]
+
+
+def _sweeps(settings: Settings, found: Pieces, start: Start, case: Case, runs: Array) -> Guesses:
+    """The trajectory, from disjoint batches and from those of the first runs."""
+    if case.kind != "tilt":
+        return []
+    own = np.array([found[label(start, "sweeps", seed)][case.name] for seed in range(settings.own)])
+    guesses: Guesses = []
+    for t, target in enumerate(TARGETS):
+        seen = float(runs[: settings.own, t].mean())
+        guess = Guess(float(own[:, t].mean()), relied_on(case.delta), seen)
+        guesses.append((target, "trajectory, own batches", guess))
+    if case.k >= settings.long_from:
+        return guesses
+    every = np.array([found[label(start, "sweeps", seed)][case.name] for seed in disjoint_seeds(settings)])
+    p, close = p_values(every), relied_on(case.delta)
+    for t, target in enumerate(TARGETS):
+        guesses.append((target, "trajectory", Guess(float(every[:, t].mean()), close and bool(p[t] < ALPHA))))
+        guesses.append((target, "trajectory, one seed", Guess(float(every[0, t]), close)))
+    return guesses
+
+
+def _local(settings: Settings, found: Pieces, start: Start, case: Case, runs: Array) -> Guesses:
+    named = {"plain": "local", "preconditioned": "local, preconditioned"}
+    local = found[label(start, "local")]
+    return [
+        (target, name, Guess(float(local[key][case.name][t])))
+        for key, name in named.items()
+        for t, target in enumerate(TARGETS)
+    ]
+
+
+def _baselines(settings: Settings, found: Pieces, start: Start, case: Case, runs: Array) -> Guesses:
+    """Signs alone: what is trained last is learnt best; the likelier gradient last; the longer one last."""
+    local = found[label(start, "local")]
+    i, j = DOMAINS.index(case.first), DOMAINS.index(case.second)
+    guesses: Guesses = []
+    for t, target in enumerate(TARGETS):
+        if target in (case.first, case.second):
+            guesses.append((target, "last wins", Guess(1.0 if target == case.first else -1.0)))
+        for key, name in (("slopes", "gradient product"), ("cosines", "gradient cosine")):
+            guesses.append((target, name, Guess(local[key][t][i] - local[key][t][j])))
+        guesses.append((target, "gradient norm", Guess(local["norms"][i] - local["norms"][j])))
+    return guesses
+
+
+def _dear(settings: Settings, found: Pieces, start: Start, case: Case, runs: Array) -> Guesses:
+    """Trajectories of their own, from disjoint batches and from the runs' own."""
+
+    def seen(seeds: Sequence[int]) -> list[Mapping[str, Any]]:
+        pieces = [found.get(label(start, "dear", seed), {}) for seed in seeds]
+        return [piece[case.name]["excess"] for piece in pieces if case.name in piece]
+
+    own, other = seen(range(settings.own)), seen(disjoint_seeds(settings)[: settings.dear_seeds])
+    guesses: Guesses = []
+    for name, some, against in (("integrated", other, None), ("integrated, own batches", own, runs)):
+        for target in some[0] if some else ():
+            values = [one[target][0] for one in some]
+            valid = all(one[target][1] for one in some)
+            t = TARGETS.index(target)
+            guess = Guess(
+                math.nan if None in values else float(np.mean(values)),
+                valid,
+                None if against is None else float(against[: settings.own, t].mean()),
+            )
+            guesses.append((target, f"trajectory, {name}", guess))
+    return guesses
+
+
+def _memory(settings: Settings, found: Pieces, start: Start, case: Case, runs: Array) -> Guesses:
+    return _told(found.get(label(start, "memory"), {}), "memory", case)
+
+
+def _slow(settings: Settings, found: Pieces, start: Start, case: Case, runs: Array) -> Guesses:
+    slow = found.get(label(start, "slow"), {})
+    return [guess for name in slow for guess in _told(slow[name], name, case)]
+
+
+def _told(found: Mapping[str, Any], name: str, case: Case) -> Guesses:
+    excess: Mapping[str, Sequence[Any]] = found.get(case.name, {}).get("excess", {})
+    return [
+        (target, name, Guess(math.nan if value is None else value, answered))
+        for target, (value, answered) in excess.items()
+    ]

@@ -1,0 +1,162 @@
+"""The tables of the study, from its results alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from commute_verify.report import Table
+
+NBSP = "\u00a0"
+NONE = "–"
+SIGNS = ("trajectory", "local", "local, preconditioned", "gradient product", "last wins")
+"""What is asked of every case, in the tables of signs."""
+
+
+def lengths(cells: Sequence[dict[str, Any]], level: float, caption: str, note: str) -> Table:
+    """Signs and ratios against the length of a window."""
+    return _signs(
+        cells, ("$k$", "tail"), lambda key: (str(key[0]), str(key[1]) if key[1] else "none"), caption, note
+    )
+
+
+def groups(
+    cells: Sequence[dict[str, Any]],
+    heads: tuple[str, ...],
+    show: Callable[[Any], tuple[str, ...]],
+    caption: str,
+) -> Table:
+    """The same against anything else."""
+    return _signs(cells, heads, show, caption, "")
+
+
+def _signs(
+    cells: Sequence[dict[str, Any]],
+    heads: tuple[str, ...],
+    show: Callable[[Any], tuple[str, ...]],
+    caption: str,
+    note: str,
+) -> Table:
+    rows = []
+    for cell in cells:
+        told = cell["predictors"]
+        own, main = told.get("trajectory, own batches"), told.get("trajectory")
+        rows.append(
+            (
+                *show(cell["key"]),
+                f"{cell['resolved']} of {cell['cases']}",
+                right(own, "right"),
+                ratio(own),
+                right(main, "right"),
+                ratio(main),
+                right(main, "answered_right"),
+                *(right(told.get(name), "right", plain=True) for name in SIGNS[1:]),
+            )
+        )
+    columns = (
+        *heads,
+        "resolved",
+        "right",
+        "ratio",
+        "right",
+        "ratio",
+        "answered: right",
+        "local",
+        "with D",
+        "product",
+        "last",
+    )
+    runs = (
+        ("", len(heads) + 1),
+        ("trajectory, own batches", 2),
+        ("trajectory, disjoint batches", 3),
+        ("right signs of others", 4),
+    )
+    return Table(columns, tuple(rows), caption, note, runs)
+
+
+def dear(
+    cells: Sequence[dict[str, Any]], predictors: Sequence[tuple[str, str]], caption: str, note: str
+) -> Table:
+    """Right signs and ratios of predictors that are run for each schedule."""
+    rows = []
+    for cell in cells:
+        told = cell["predictors"]
+        if any(name in told for name, _ in predictors):
+            k, tail = cell["key"]
+            row = [str(k), str(tail) if tail else "none"]
+            for name, _ in predictors:
+                row += [right(told.get(name), "right"), ratio(told.get(name))]
+            rows.append(tuple(row))
+    columns = ("$k$", "tail", *("right", "ratio") * len(predictors))
+    return Table(columns, tuple(rows), caption, note, (("", 2), *((shown, 2) for _, shown in predictors)))
+
+
+def goals(found: Sequence[dict[str, Any]]) -> Table:
+    """What was aimed at, and what came out."""
+    rows = tuple(
+        (
+            goal["what"],
+            f"{goal['value']:.0%}" if goal["kind"] == "share" else f"{goal['value']:.2f}",
+            f"at least {goal['aim']:.0%}" if goal["kind"] == "share" else f"1 ± {goal['aim']:g}",
+            "met" if goal["met"] else "missed",
+        )
+        for goal in found
+    )
+    return Table(("Aim", "came out", "wanted", ""), rows, "The aims that were set before the study ran.")
+
+
+def costs(prices: dict[str, Any], curvature: dict[str, float]) -> Table:
+    """Training steps for each step of the window: predictors beside running the branches."""
+    window = prices["window"]
+    rows = []
+    for row in prices["rows"]:
+        K, steps = row["K"], row["steps"]
+        tilts = prices["tilts"][str(K)]
+        sweep = steps["trajectory"] / window
+        rows.append(
+            (
+                str(K),
+                f"the {row['targets']}" if row["count"] == 1 else f"{row['count']}, {row['targets']}",
+                f"{steps['local']:.0f}",
+                f"{steps['memory'] / window:.1f}",
+                f"{sweep:.1f}",
+                str(tilts),
+                str(tilts + 1),
+                f"{(tilts + 1) / sweep:.1f}",
+                f"{max(2, int(sweep))}",
+            )
+        )
+    note = "; ".join(f"{name} {value:.0f}" for name, value in sorted(curvature.items()))
+    return Table(
+        ("$K$", "targets", "local", "memory", "sweep", "tilts", "runs", "runs / sweep", "pays from"),
+        tuple(rows),
+        "What predictions cost, in training steps: the local criterion once, memory and the trajectory's "
+        "sweep for each step of the window. Running the branches costs a step for each of them and for the "
+        "reference, all targets included. “Pays from” is the number of schedules from which one sweep is "
+        "cheaper than runs of them and of the reference.",
+        "Passes as the library counts them while it runs, a product as two gradients beside its own. "
+        f"Predictors that run for each schedule took, whatever the window's length, in the median: {note}."
+        if note
+        else "Passes as the library counts them while it runs.",
+    )
+
+
+def right(found: dict[str, Any] | None, which: str, *, plain: bool = False) -> str:
+    """A share of right signs with its interval, or without."""
+    if not found or not found[which]:
+        return NONE
+    cell = found[which]
+    share = f"{cell['share']:.0%}"
+    if plain:
+        return share
+    count = found["answered" if which == "answered_right" else "judged"]
+    return f"{cell['count']} of {count}, {share} [{cell['low']:.0%}, {cell['high']:.0%}]".replace(" ", NBSP)
+
+
+def ratio(found: dict[str, Any] | None) -> str:
+    """Observed over predicted: median, and 10th to 90th percentile."""
+    if not found or not found["ratio"]:
+        return NONE
+    r = found["ratio"]
+    return f"{r['median']:.2f} ({r['p10']:.2f} to {r['p90']:.2f})".replace(" ", NBSP)
