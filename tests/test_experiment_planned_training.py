@@ -1,4 +1,4 @@
-"""Planned training: schedules, rules and statistics against others' arithmetic, and errors it would notice."""
+"""Planned training: schedules, rules and statistics by others' arithmetic, and errors it would notice."""
 
 from dataclasses import replace
 from itertools import product
@@ -12,7 +12,7 @@ from commute_verify import WeightSchedule
 from commute_verify.criterion import Cost, OrderEffect
 from commute_verify.errors import CommuteError
 from commute_verify.planning import pareto_tilt, plan_tilt
-from commute_verify.report import Figure, Table, html
+from commute_verify.report import Figure, Table
 from experiments.optimizer_windows.texts import Texts
 from experiments.planned_training import Settings, schedules
 from experiments.planned_training.bench import Bench
@@ -113,7 +113,7 @@ def test_rankings_are_those_of_dot_products_by_hand():
     g = np.array([[3.0, 4.0], [0.0, 2.0], [-1.0, 0.0]])  # norms 5, 2, 1
     found = rankings(g, np.array([1.0, 1.0]), np.array([0.2, 0.5, 0.3]), 2, seed=1)
     # cosines: 7 / (5 √2), 2 / (2 √2), −1 / √2
-    assert found["cosine"].tolist() == [1 + 1, 1, 0] or found["cosine"].tolist() == [2.0, 1.0, 0.0]
+    assert found["cosine"].tolist() == [2, 1, 0]
     assert found["cosine, reversed"].tolist() == [0, 1, 2]
     assert found["gradient norm"].tolist() == [2, 1, 0]
     assert found["smallest last"].tolist() == [2, 0, 1]
@@ -175,7 +175,7 @@ def test_opposed_targets_have_a_certificate_and_no_tilt():
 
 def test_a_plan_is_made_on_the_very_run_that_constant_weights_are(bench, planners):
     for name in DOMAINS:
-        run = np.mean([bench.tried(bench.constant, {name: 1.0})])
+        run = bench.tried(bench.constant, {name: 1.0})
         swept = bench.variation(bench.constant, {name: {name: 1.0}}, 0).losses[name]
         assert swept == pytest.approx(run, rel=1e-4)  # float32 losses
 
@@ -301,8 +301,6 @@ def test_the_committed_study_has_twenty_seeds_and_renders():
         low, high = stats.ttest_1samp(cell["values"], 0).confidence_interval(result["level"])
         assert cell["excess"]["mean"] == pytest.approx((low + high) / 2, rel=1e-6)
         assert cell["excess"]["half"] == pytest.approx((high - low) / 2, rel=1e-6)
-    small = find(result["cells"], target="mixture", shape="tilt", by="trajectory")
-    assert result["training"] if "training" in result else small["lower"] <= result["seeds"]
     assert blocks({"training": result, "full": result})
 
 

@@ -34,8 +34,8 @@ def blocks(results: dict[str, Any]) -> list[Block]:
         Figure(
             "planned-training",
             plots.every(result, "planned-training"),
-            "Excess of the mixture's loss over constant weights at equal tokens: dots are seeds, circles means "
-            f"with {result['level']:.0%} intervals. {made}",
+            "Excess of the mixture's loss over constant weights at equal tokens: dots are seeds, circles "
+            f"means with {result['level']:.0%} intervals. {made}",
             "Excess over constant weights for every planner and rule: near 0 for tilts, far above it for "
             "blocks.",
         ),
@@ -59,9 +59,9 @@ def blocks(results: dict[str, Any]) -> list[Block]:
 def _how(result: dict[str, Any]) -> str:
     weights = ", ".join(f"{weight:g}" for weight in result["weights"])
     return (
-        f"{result['seeds']} seeds, each with its own four synthetic languages, initialisation and data order. "
-        f"A GPT-2 of two layers is trained by AdamW (learning rate {result['rate']:g}) for {result['warm']} "
-        f"steps on the weights {weights}, {result['batch']} sequences a step; then "
+        f"{result['seeds']} seeds, each with its own four synthetic languages, initialisation and data "
+        f"order. A GPT-2 of two layers is trained by AdamW (learning rate {result['rate']:g}) for "
+        f"{result['warm']} steps on the weights {weights}, {result['batch']} sequences a step; then "
         f"{result['steps']} steps are planned. Every schedule gives each domain the same total of the same "
         "sequences in the same order. Plans see other sequences: two windows to train on, and held-out text "
         "for the targets; losses are measured on held-out text that no plan has seen. Tilts move weights by "
@@ -78,9 +78,9 @@ def _descent(result: dict[str, Any]) -> str:
     told = result["descent"]
     return (
         "Descent (`descend`) follows the first variation along schedules of several stages and runs every "
-        f"trial on a planning window: {told['accepted']} of {told['trials']} trials were kept, which promised "
-        f"{tables.milli(told['promised'])} and brought {tables.milli(told['brought'])} thousandths of a nat "
-        f"there. On sequences that it had not seen the excess is {tables.milli(cell['excess'])}, lower in "
+        f"trial on a planning window: {told['accepted']} of {told['trials']} trials were kept, which "
+        f"promised {tables.milli(told['promised'])} and brought {tables.milli(told['brought'])} thousandths "
+        f"of a nat there. On sequences that it had not seen the excess is {tables.milli(cell['excess'])}, lower in "
         f"{cell['lower']} of {result['seeds']} seeds."
     )
 

@@ -35,16 +35,13 @@ def summed_up(settings: Settings, found: Sequence[Mapping[str, Any]]) -> dict[st
             "max_tilt": settings.max_tilt,
             "large_tilt": settings.large_tilt,
             "randoms": settings.randoms,
-            "losses": {
-                name: np.mean([one["losses"][name] for one in four]) for name in four[0]["losses"]
-            },
+            "losses": {name: np.mean([one["losses"][name] for one in four]) for name in four[0]["losses"]},
             "cells": cells([one["cells"] for one in four], level),
             "versus": versus([one["cells"] for one in four], level),
             "descent": descents([one["descent"] for one in four], level),
             "together": {
                 label: {
-                    name: together([one["together"][label][name] for one in four], level)
-                    for name in PLANNERS
+                    name: together([one["together"][label][name] for one in four], level) for name in PLANNERS
                 }
                 for label in four[0]["together"]
             },

@@ -20,12 +20,10 @@ def verdict(one: dict[str, float]) -> int:
 
 
 def first_line(result: dict[str, Any]) -> str:
-    """Which planner is best on tilts for the mixture, and whether the plain bracket beats the simplest rule."""
+    """Which planner is best on tilts for the mixture, and whether the plain bracket beats a simple rule."""
     cells = {by: find(result["cells"], target="mixture", shape="tilt", by=by) for by in PLANNERS}
     winner = min(PLANNERS, key=lambda by: float(cells[by]["excess"]["mean"]))
-    plain = find(
-        result["versus"], target="mixture", shape="tilt", by="plain bracket", rival="smallest last"
-    )
+    plain = find(result["versus"], target="mixture", shape="tilt", by="plain bracket", rival="smallest last")
     told = {
         -1: "beats “smallest domain last”",
         0: "is not told from “smallest domain last”",
@@ -83,5 +81,3 @@ def imbalanced(result: dict[str, Any]) -> str:
         f"{milli(first['excess'])}: the known answer. Of {result['seeds']} seeds it is what is planned by "
         f"{found}."
     )
-
-
