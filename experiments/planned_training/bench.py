@@ -21,7 +21,7 @@ from experiments.optimizer_windows.texts import Texts
 from experiments.optimizer_windows.training import Checkpoint, loss_fn
 from experiments.planned_training import schedules
 from experiments.planned_training.settings import Settings
-from experiments.planned_training.training import Rows, counts, run_on
+from experiments.planned_training.training import Rows, counts, per_step, run_dealt, run_weighed
 
 Array = NDArray[np.float64]
 Mixing = Mapping[str, Mapping[str, float]]
@@ -47,7 +47,7 @@ class Bench:
         self._window = self._joined(texts.window(0))
         self._planning = [self._joined(texts.window(1 + n)) for n in range(settings.planning)]
         self.start = self._trained(texts)
-        self._known: dict[WeightSchedule, dict[str, float]] = {}
+        self._known: dict[tuple[WeightSchedule, bool], dict[str, float]] = {}
 
     def targets(self, names: Sequence[str]) -> Mixing:
         """Weights over the domains of the targets with these names; "mixture" is all alike."""
@@ -87,32 +87,36 @@ class Bench:
         trained, goal = (Surface(objective, data).gradients() for data in both)
         return trained.double().numpy(), goal.double().numpy()
 
-    def most(self, shape: str) -> float:
-        """How far tilts of this shape move a weight."""
-        return self.settings.max_tilt if shape == "tilt" else self.settings.large_tilt
-
-    def tilt(self, shape: str, later: Array) -> WeightSchedule:
+    def tilt(self, later: Array) -> WeightSchedule:
         """The tilt of these scores, the highest last."""
-        return schedules.tilt(self.domains, self.weights, later, self.settings.steps, self.most(shape))
+        return schedules.tilt(self.domains, self.weights, later, self.settings.steps, self.settings.max_tilt)
 
     def tried(self, schedule: WeightSchedule, target: Mapping[str, float]) -> float:
         """A target's loss on the goal's sequences after the schedule, on the first planning window."""
         found = self._after(schedule, self._planning[0], self.goal)
         return sum(weight * found[name] for name, weight in target.items())
 
-    def excess(self, schedule: WeightSchedule, target: str) -> float:
-        """L_target after the schedule less that after constant weights, on sequences no plan has seen."""
-        return self.ends(schedule)[target] - self.ends(self.constant)[target]
+    def excess(self, schedule: WeightSchedule, target: str, *, dealt: bool = False) -> float:
+        """L_target after the schedule less that after constant weights, on sequences no plan has seen.
 
-    def ends(self, schedule: WeightSchedule) -> dict[str, float]:
+        Losses are weighed by the schedule, or sequences ``dealt`` by it, in both of the runs.
+        """
+        return self.ends(schedule, dealt)[target] - self.ends(self.constant, dealt)[target]
+
+    def ends(self, schedule: WeightSchedule, dealt: bool = False) -> dict[str, float]:
         """Losses at the end, of every domain and "mixture"; each schedule is run once."""
-        if schedule not in self._known:
-            self._known[schedule] = self._after(schedule, self._window, self._held_out)
-        return self._known[schedule]
+        if (schedule, dealt) not in self._known:
+            self._known[schedule, dealt] = self._after(schedule, self._window, self._held_out, dealt)
+        return self._known[schedule, dealt]
 
-    def _after(self, schedule: WeightSchedule, rows: Rows, held_out: Rows) -> dict[str, float]:
+    def _after(
+        self, schedule: WeightSchedule, rows: Rows, held_out: Rows, dealt: bool = False
+    ) -> dict[str, float]:
         run = self.start.copied()
-        run_on(run, rows, counts(schedule, self.domains, self.settings.batch))
+        if dealt:
+            run_dealt(run, rows, counts(schedule, self.domains, self.settings.batch))
+        else:
+            run_weighed(run, rows, per_step(schedule, self.domains), self.settings.rows)
         model = copy.deepcopy(run.model).double()
         with torch.no_grad():
             pairs = {name: loss_fn(model, held_out[name]) for name in self.domains}
@@ -120,17 +124,15 @@ class Bench:
         return own | {"mixture": sum(own.values()) / len(own)}
 
     def _batches(self, window: int) -> Batches:
-        """What constant weights take of a planning window, step by step."""
-        dealt = counts(self.constant, self.domains, self.settings.batch)
-        rows = self._planning[window]
-        return {
-            name: list(rows[name][: each.sum()].split(each.tolist()))
-            for name, each in zip(self.domains, dealt.T, strict=True)
-        }
+        """The batches of a planning window, step by step."""
+        each, steps = self.settings.rows, self.settings.steps
+        return {name: list(rows[: steps * each].split(each)) for name, rows in self._planning[window].items()}
 
     def _all_batches(self) -> Batches:
-        each = [self._batches(n) for n in range(len(self._planning))]
-        return {name: [batch for one in each for batch in one[name]] for name in self.domains}
+        """Those of step s of all planning windows together."""
+        windows = [self._batches(n) for n in range(len(self._planning))]
+        steps = range(self.settings.steps)
+        return {name: [torch.cat([one[name][s] for one in windows]) for s in steps] for name in self.domains}
 
     def _joined(self, batches: Mapping[str, Sequence[Tensor]]) -> dict[str, Tensor]:
         return {name: torch.cat(list(batches[name])) for name in self.domains}
@@ -141,6 +143,5 @@ class Bench:
         model = build(shape, self.seed).eval()
         optimizer = torch.optim.AdamW(model.parameters(), lr=s.rate, weight_decay=s.weight_decay, fused=True)
         run = Checkpoint(s.rate, s.warm, model, optimizer)
-        before = WeightSchedule(self.domains, np.array([float(s.warm)]), self.weights[None])
-        run_on(run, self._joined(texts.trained()), counts(before, self.domains, s.batch))
+        run_weighed(run, self._joined(texts.trained()), np.tile(self.weights, (s.warm, 1)), s.rows)
         return run

@@ -11,7 +11,7 @@ from experiments.optimizer_windows.settings import DOMAINS
 from experiments.optimizer_windows.texts import Texts
 from experiments.planned_training import schedules
 from experiments.planned_training.bench import Bench
-from experiments.planned_training.plans import BLOCKS, LARGE, PLANNERS, SHAPES, TILT, Planners
+from experiments.planned_training.plans import BLOCKS, PLANNERS, SHAPES, TILT, Planners
 from experiments.planned_training.settings import Settings
 
 SHOWN = ("mixture", DOMAINS[0], DOMAINS[-1])
@@ -49,11 +49,7 @@ def two(settings: Settings, seed: int, texts: Texts) -> dict[str, Any]:
     """Two languages, one of them small, target both alike; how much more of it each plan has last."""
     bench = Bench(settings, seed, texts, dict(zip(DOMAINS, settings.imbalanced, strict=False)))
     planners = Planners(bench, ("mixture",))
-    cells = [
-        cell
-        for shape in (TILT, LARGE)
-        for cell in _cells(planners, bench, shape, "mixture", small=bench.domains[1])
-    ]
+    cells = _cells(planners, bench, TILT, "mixture", small=bench.domains[1])
     return {"cells": cells, "losses": bench.ends(bench.constant)}
 
 
@@ -71,11 +67,12 @@ def _cells(
         if shape == BLOCKS:
             schedule = schedules.blocks(bench.domains, bench.weights, later, bench.settings.steps)
         else:
-            schedule = bench.tilt(shape, later)
+            schedule = bench.tilt(later)
         found.append((name, schedule, {}))
     cells = []
     for by, schedule, told in found:
-        cell = {"target": target, "shape": shape, "by": by, "excess": bench.excess(schedule, target)} | told
+        excess = bench.excess(schedule, target, dealt=shape == BLOCKS)
+        cell = {"target": target, "shape": shape, "by": by, "excess": excess} | told
         if small is not None:
             share = schedule.weights[:, schedule.domains.index(small)]
             cell["small_later"] = float(share[-1] - share[0])

@@ -41,7 +41,6 @@ def blocks(results: dict[str, Any]) -> list[Block]:
         ),
         tables.shape(result, "tilt"),
         tables.versus(result, "tilt"),
-        tables.shape(result, "large tilt"),
         tables.shape(result, "blocks"),
         tables.versus(result, "blocks"),
         tables.promises(result),
@@ -59,17 +58,17 @@ def blocks(results: dict[str, Any]) -> list[Block]:
 def _how(result: dict[str, Any]) -> str:
     weights = ", ".join(f"{weight:g}" for weight in result["weights"])
     return (
-        f"{result['seeds']} seeds, each with its own four synthetic languages, initialisation and data "
-        f"order. A GPT-2 of two layers is trained by AdamW (learning rate {result['rate']:g}) for "
-        f"{result['warm']} steps on the weights {weights}, {result['batch']} sequences a step; then "
-        f"{result['steps']} steps are planned. Every schedule gives each domain the same total of the same "
-        "sequences in the same order. Plans see other sequences: two windows to train on, and held-out text "
-        "for the targets; losses are measured on held-out text that no plan has seen. Tilts move weights by "
-        f"at most {result['max_tilt']:g} for half of the steps and back for the rest, large ones by "
-        f"{result['large_tilt']:g}. The trajectory plans from the first variation along constant weights, "
-        "the brackets by `plan_tilt` and `plan_blocks` from P at the checkpoint; rules rank the domains, "
-        "the highest last. “Random” is the mean of "
-        f"{result['randoms']} random orders."
+        f"{result['seeds']} seeds, each with its own four synthetic languages, initialisation and order. "
+        f"A GPT-2 of width {result['width']} is trained by AdamW (learning rate {result['rate']:g}) for "
+        f"{result['warm']} steps on the weights {weights}, {result['rows']} sequences of every domain in "
+        f"each; then {result['steps']} steps are planned. Tilts weigh the losses of the same batches, one of "
+        "every domain in every step; blocks deal the same totals of sequences, each domain's in the same "
+        "order, and are held against constant weights that are dealt so too. Plans see other sequences: two "
+        "windows to train on, and held-out text for the targets; losses are measured on held-out text that "
+        f"no plan has seen. Tilts move weights by at most {result['max_tilt']:g} for half of the steps and "
+        "back for the rest. The trajectory plans from the first variation along constant weights, the "
+        "brackets by `plan_tilt` and `plan_blocks` from P at the checkpoint; rules rank the domains, the "
+        f"highest last. “Random” is the mean of {result['randoms']} random orders."
     )
 
 
@@ -80,8 +79,8 @@ def _descent(result: dict[str, Any]) -> str:
         "Descent (`descend`) follows the first variation along schedules of several stages and runs every "
         f"trial on a planning window: {told['accepted']} of {told['trials']} trials were kept, which "
         f"promised {tables.milli(told['promised'])} and brought {tables.milli(told['brought'])} thousandths "
-        f"of a nat there. On sequences that it had not seen the excess is {tables.milli(cell['excess'])}, lower in "
-        f"{cell['lower']} of {result['seeds']} seeds."
+        "of a nat there. On sequences that it had not seen the excess is "
+        f"{tables.milli(cell['excess'])}, lower in {cell['lower']} of {result['seeds']} seeds."
     )
 
 

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from commute_verify.criterion.prediction.variation import FirstVariation, averaged
+from commute_verify.criterion.prediction.variation import averaged
 from commute_verify.errors import CommuteError
 from commute_verify.planning import descend, pareto_tilt, plan_blocks, plan_tilt
 from commute_verify.planning.descent import Descent
@@ -17,11 +17,12 @@ from commute_verify.schedules import WeightSchedule
 from experiments.planned_training import schedules
 from experiments.planned_training.bench import Bench
 from experiments.planned_training.rules import rankings
+from experiments.planned_training.training import per_step
 
 Array = NDArray[np.float64]
 
 PLANNERS = ("trajectory", "Adam bracket", "plain bracket")
-TILT, LARGE, BLOCKS = SHAPES = ("tilt", "large tilt", "blocks")
+TILT, BLOCKS = SHAPES = ("tilt", "blocks")
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,10 +64,8 @@ class Planners:
         s, effect = self._s, self.effects.get(planner)
         if effect is None:
             return self._by_trajectory(shape, target)
-        if shape != BLOCKS:
-            tilted = plan_tilt(
-                effect, self._named, s.steps, self._bench.most(shape), target, lr=s.rate, switch="half"
-            )
+        if shape == TILT:
+            tilted = plan_tilt(effect, self._named, s.steps, s.max_tilt, target, lr=s.rate, switch="half")
             return Plan(tilted.tilted, -tilted.gain, tilted.recommended)
         totals = {name: weight * s.steps for name, weight in self._named.items()}
         ordered = plan_blocks(effect, totals, target, lr=s.rate)
@@ -75,8 +74,8 @@ class Planners:
 
     def _by_trajectory(self, shape: str, target: str) -> Plan:
         bench = self._bench
-        if shape != BLOCKS:
-            found = bench.tilt(shape, self.later(target))
+        if shape == TILT:
+            found = bench.tilt(self.later(target))
         else:
             found = schedules.best_blocks(
                 bench.domains, bench.weights, self._s.steps, lambda one: self.promise(one, target)[0]
@@ -86,7 +85,7 @@ class Planners:
 
     def promise(self, schedule: WeightSchedule, target: str) -> tuple[float, Array]:
         """The first variation's excess over constant weights, and that of every planning window."""
-        change = _per_step(schedule, self.variation) - self.variation.weights
+        change = per_step(schedule, self.variation.domains) - self.variation.weights
         each = np.array([float((change * slopes).sum()) for slopes in self._of(target)])
         return float(each.mean()), each
 
@@ -130,7 +129,7 @@ class Planners:
             by_stage,
             steps=s.trials,
             first_move=s.max_tilt,
-            max_tilt=s.large_tilt,
+            max_tilt=s.max_descent,
         )
 
     def rules(self, target: str) -> Mapping[str, Array]:
@@ -156,9 +155,3 @@ class Planners:
     def _mixing(self, target: str) -> Array:
         mixed = self._bench.targets((target,))[target]
         return np.array([mixed.get(name, 0.0) for name in self._bench.domains])
-
-
-def _per_step(schedule: WeightSchedule, variation: FirstVariation) -> Array:
-    order = [schedule.domains.index(name) for name in variation.domains]
-    found: Array = np.repeat(schedule.weights[:, order], schedule.durations.astype(int), axis=0)
-    return found

@@ -24,7 +24,7 @@ SHOWN = tuple(name for name in ROWS if name not in ("cosine, reversed", "gradien
 def every(result: dict[str, Any], name: str) -> str:
     """Excess for the mixture of every planner and rule: seeds as dots, means with intervals."""
     with style():
-        figure = Figure(figsize=(WIDTH, 8.2))
+        figure = Figure(figsize=(WIDTH, 6.4))
         panels = figure.subplots(len(TITLES), 1)
         for axes, (which, title) in zip(panels, TITLES.items(), strict=True):
             rows = [(by, find(result["cells"], target="mixture", shape=which, by=by)) for by in SHOWN]

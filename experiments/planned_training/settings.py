@@ -16,13 +16,14 @@ class Settings:
 
     A GPT-2 of ``layers`` × ``width`` reads four languages of ``language_words`` words, of which the share
     ``shared`` is common to all. Every seed has languages, an initialisation and sequences of its own. After
-    ``warm`` steps of AdamW at ``rate``, each on ``batch`` sequences of ``context`` tokens dealt by
-    ``weights``, a window of ``steps`` more is planned from ``planning`` other windows and ``goal_rows``
-    held-out sequences of every domain, and run on sequences, for targets on ``held_out_rows`` others, that
-    no plan has seen. ``randoms`` random orders stand beside it.
-    Tilts move weights by at most ``max_tilt``, large ones by ``large_tilt``; descent, bounded by the latter,
-    has ``stages`` stages and ``trials`` trials. ``imbalanced`` are the weights of the case of two languages.
-    ``level`` is the confidence of every interval.
+    ``warm`` steps of AdamW at ``rate``, each on ``rows`` sequences of ``context`` tokens of every domain,
+    their losses weighed by ``weights``, a window of ``steps`` more is planned from ``planning`` other windows
+    and ``goal_rows`` held-out sequences of every domain, and run on sequences, for targets on
+    ``held_out_rows`` others, that no plan has seen. ``randoms`` random orders stand beside it.
+    Tilts move weights by at most ``max_tilt``, descent by ``max_descent`` in ``stages`` stages and ``trials``
+    trials; they weigh the losses of the same batches. Blocks have ``batch`` sequences of one domain a step.
+    ``imbalanced`` are the weights of the case of two languages. ``level`` is the confidence of every
+    interval.
     """
 
     seeds: int = 20
@@ -33,21 +34,22 @@ class Settings:
     context: int = 32
     language_words: int = 32
     shared: float = 0.5
+    rows: int = 10
     batch: int = 20
     goal_rows: int = 64
-    held_out_rows: int = 128
+    held_out_rows: int = 96
     weights: tuple[float, ...] = (0.4, 0.3, 0.2, 0.1)
     imbalanced: tuple[float, ...] = (0.9, 0.1)
     weight_decay: float = 0.1
     rate: float = 1e-3
-    warm: int = 300
+    warm: int = 200
     steps: int = 40
     planning: int = 2
     randoms: int = 3
     max_tilt: float = 0.05
-    large_tilt: float = 0.15
+    max_descent: float = 0.08
     stages: int = 4
-    trials: int = 3
+    trials: int = 2
     level: float = 0.95
 
     def __post_init__(self) -> None:
@@ -87,7 +89,7 @@ class Settings:
             width=self.width,
             layers=self.layers,
             heads=self.heads,
-            rows=self.batch,
+            rows=max(self.rows, self.batch),
             held_out_rows=self.goal_rows + self.held_out_rows,
             weights=self.weights,
             starts=((self.rate, self.warm),),
@@ -114,6 +116,7 @@ class Settings:
             seeds=3,
             width=16,
             context=16,
+            rows=2,
             batch=10,
             warm=100,
             steps=20,
@@ -131,6 +134,7 @@ class Settings:
             layers=1,
             width=16,
             context=16,
+            rows=2,
             batch=10,
             warm=12,
             steps=10,

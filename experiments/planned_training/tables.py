@@ -21,7 +21,7 @@ RULES = (
     "random",
 )
 ROWS = (*(name for planner in PLANNERS for name in (planner, f"{planner}, reversed")), *RULES)
-TITLES = {"tilt": "tilts", "large tilt": "large tilts", "blocks": "one block for each domain"}
+TITLES = {"tilt": "tilts", "blocks": "one block for each domain"}
 
 
 def find(cells: list[dict[str, Any]], **keys: str) -> dict[str, Any]:
