@@ -45,7 +45,10 @@ def planners(bench):
 
 @pytest.fixture(scope="module")
 def seeds():
-    return [of_seed(SMALL, seed) for seed in (3, 4)]
+    """The same seed twice, other random numbers having been drawn in between."""
+    found = of_seed(SMALL, 3)
+    torch.manual_seed(99)
+    return [found, of_seed(SMALL, 3)]
 
 
 # schedules
@@ -63,7 +66,7 @@ def every_schedule(steps):
 def test_every_schedule_and_its_reverse_deal_equal_totals():
     for schedule in every_schedule(10):
         for one in (schedule, schedule.reversed()):
-            assert np.allclose([one.totals[name] for name in DOMAINS], 10 * WEIGHTS, rtol=0, atol=1e-12)
+            assert np.allclose([one.totals()[name] for name in DOMAINS], 10 * WEIGHTS, rtol=0, atol=1e-12)
             dealt = counts(one, DOMAINS, 10)
             assert dealt.sum(axis=0).tolist() == [40, 30, 20, 10]
             assert dealt.sum(axis=1).tolist() == [10] * 10
@@ -174,10 +177,9 @@ def test_opposed_targets_have_a_certificate_and_no_tilt():
 
 
 def test_a_plan_is_made_on_the_very_run_that_constant_weights_are(bench, planners):
-    for name in DOMAINS:
-        run = bench.tried(bench.constant, {name: 1.0})
-        swept = bench.variation(bench.constant, {name: {name: 1.0}}, 0).losses[name]
-        assert swept == pytest.approx(run, rel=1e-4)  # float32 losses
+    run = bench.tried(bench.constant, {"d": 1.0})
+    swept = bench.variation(bench.constant, {"d": {"d": 1.0}}, 0).losses["d"]
+    assert swept == pytest.approx(run, rel=1e-5)  # float32
 
 
 def test_plans_see_none_of_the_sequences_that_schedules_are_run_and_measured_on(bench):
@@ -192,7 +194,7 @@ def test_every_plan_promises_a_loss_that_is_no_higher(planners):
     for by, shape, target in product(PLANNERS, ("tilt", "blocks"), ("mixture", "d")):
         plan = planners.plan(by, shape, target)
         assert plan.promised <= 0
-        totals = plan.schedule.totals
+        totals = plan.schedule.totals()
         assert [totals[name] for name in DOMAINS] == pytest.approx((10 * WEIGHTS).tolist())
 
 
@@ -281,8 +283,7 @@ def test_swapping_a_plan_and_its_reverse_turns_the_verdict():
 
 
 def test_a_seed_gives_the_same_numbers_again(seeds):
-    torch.manual_seed(99)
-    assert of_seed(SMALL, 3) == seeds[0]
+    assert seeds[0] == seeds[1]
 
 
 def test_the_page_is_made_of_the_results(seeds):

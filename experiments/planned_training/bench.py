@@ -126,7 +126,10 @@ class Bench:
     def _batches(self, window: int) -> Batches:
         """The batches of a planning window, step by step."""
         each, steps = self.settings.rows, self.settings.steps
-        return {name: list(rows[: steps * each].split(each)) for name, rows in self._planning[window].items()}
+        return {
+            name: list(torch.split(rows[: steps * each], each))
+            for name, rows in self._planning[window].items()
+        }
 
     def _all_batches(self) -> Batches:
         """Those of step s of all planning windows together."""
@@ -140,7 +143,8 @@ class Bench:
     def _trained(self, texts: Texts) -> Checkpoint:
         s = self.settings
         shape = Architecture(s.layers, s.width, s.heads, s.context, texts.vocabulary, attention="eager")
-        model = build(shape, self.seed).eval()
+        model = build(shape, self.seed)
+        model.train(False)
         optimizer = torch.optim.AdamW(model.parameters(), lr=s.rate, weight_decay=s.weight_decay, fused=True)
         run = Checkpoint(s.rate, s.warm, model, optimizer)
         run_weighed(run, self._joined(texts.trained()), np.tile(self.weights, (s.warm, 1)), s.rows)

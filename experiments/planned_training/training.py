@@ -38,8 +38,8 @@ def counts(schedule: WeightSchedule, domains: Sequence[str], batch: int) -> Coun
         if (n + 1) % batch == 0:
             totals.append(had.copy())
     order = [schedule.domains.index(name) for name in domains]
-    found: Counts = np.diff(np.array(totals, np.int64), axis=0)[:, order]
-    return found
+    after = np.array(totals, np.int64)[:, order]
+    return after[1:] - after[:-1]
 
 
 def run_weighed(run: Checkpoint, rows: Rows, weights: Array, each: int) -> None:
@@ -54,7 +54,7 @@ def run_weighed(run: Checkpoint, rows: Rows, weights: Array, each: int) -> None:
         run.optimizer.zero_grad()
         logits = run.model(input_ids=batch[:, :-1]).logits
         losses = F.cross_entropy(logits.transpose(1, 2), batch[:, 1:], reduction="none").mean(dim=1)
-        (losses @ share).backward()
+        torch.autograd.backward(losses @ share)
         run.optimizer.step()
 
 
@@ -66,7 +66,7 @@ def run_dealt(run: Checkpoint, rows: Rows, dealt: Counts) -> None:
         batch = torch.cat([rows[name][a:b] for name, a, b in zip(rows, first, last, strict=True)])
         run.optimizer.zero_grad()
         logits = run.model(input_ids=batch[:, :-1]).logits
-        F.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten()).backward()
+        torch.autograd.backward(F.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten()))
         run.optimizer.step()
 
 
