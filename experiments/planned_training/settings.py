@@ -106,7 +106,7 @@ class Settings:
 
     @classmethod
     def full(cls) -> Self:
-        """The committed study: twenty seeds, half an hour of one core."""
+        """Twenty seeds, about forty minutes of one core."""
         return cls()
 
     @classmethod
@@ -114,15 +114,17 @@ class Settings:
         """The scale of the report: three seeds of a smaller model, under a minute."""
         return cls(
             seeds=3,
+            layers=1,
             width=16,
             context=16,
             rows=2,
             batch=10,
             warm=100,
-            steps=20,
+            steps=10,
             goal_rows=32,
             held_out_rows=64,
             randoms=1,
+            stages=2,
             trials=1,
         )
 
