@@ -33,7 +33,7 @@ def first_line(result: dict[str, Any]) -> str:
     end = {
         -1: "ends lower than constant weights",
         0: "is not told from constant weights",
-        1: "ends higher than constant weights, as every other one does",
+        1: "ends higher than constant weights",
     }[verdict(excess)]
     blocks = [
         find(result["cells"], target="mixture", shape="blocks", by=by)["excess"]["mean"] for by in PLANNERS
@@ -78,6 +78,7 @@ def imbalanced(result: dict[str, Any]) -> str:
     return (
         f"With two domains a tilt has two directions. Raising the small one at the end leaves "
         f"{milli(last['excess'])} {UNIT}, {apart[verdict(last['excess'])]} constant weights, lowering it "
-        f"{milli(first['excess'])}: the known answer. Of {result['seeds']} seeds it is what is planned by "
-        f"{found}."
+        f"{milli(first['excess'])}. The known answer, raising it at the end, is the better of the two by the "
+        f"means {'here' if last['excess']['mean'] < first['excess']['mean'] else 'elsewhere, not here'}. Of "
+        f"{result['seeds']} seeds it is what is planned by {found}."
     )
