@@ -35,11 +35,16 @@ LIMITS = {"one target": 6.0, "further target": 2.5, "memory": 3.0, "products": 2
 
 def setting(size: str, rows: int, tokens: int) -> tuple[Any, torch.optim.Optimizer, dict[str, list[Batch]]]:
     """A model, its optimizer after some steps, and the batches of a window."""
-    model = build(size, PLAIN)
-    data = {name: batches(size, STEPS + WARMING, rows, tokens, seed) for seed, name in enumerate(NAMES)}
+    model, data = fresh(size, rows, tokens)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
     train(model, optimizer, {name: found[:WARMING] for name, found in data.items()})
     return model, optimizer, {name: found[WARMING:] for name, found in data.items()}
+
+
+def fresh(size: str, rows: int, tokens: int) -> tuple[Any, dict[str, list[Batch]]]:
+    """A model that has taken no step, and all batches."""
+    data = {name: batches(size, STEPS + WARMING, rows, tokens, seed) for seed, name in enumerate(NAMES)}
+    return build(size, PLAIN), data
 
 
 def train(model: Any, optimizer: torch.optim.Optimizer, data: dict[str, list[Batch]]) -> None:
@@ -60,13 +65,16 @@ def sweep(model: Any, optimizer: Any, data: dict[str, list[Batch]], targets: Any
 
 
 def peak(size: str, rows: int, tokens: int, what: str) -> int:
-    """Bytes above the model's own that a training step or a sweep holds at most."""
-    model, optimizer, data = setting(size, rows, tokens)
+    """Bytes above the model's own that training holds at most, or that training and then a sweep do.
+
+    Counted from before the first step: what an allocator keeps of earlier steps would hide a later one.
+    """
+    model, data = fresh(size, rows, tokens)
     base = start_of_peak()
-    if what == "step":
-        train(model, optimizer, {name: found[:1] for name, found in data.items()})
-    else:
-        sweep(model, optimizer, data, TARGETS["one"])
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
+    train(model, optimizer, {name: found[:WARMING] for name, found in data.items()})
+    if what == "sweep":
+        sweep(model, optimizer, {name: found[WARMING:] for name, found in data.items()}, TARGETS["one"])
     return peak_above(base)
 
 

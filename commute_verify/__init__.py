@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from commute_verify.criterion import AdamPreconditioner as AdamPreconditioner
     from commute_verify.criterion import OrderEffect as OrderEffect
     from commute_verify.criterion.estimation import order_effect as order_effect
+    from commute_verify.criterion.order_probe import OrderProbe as OrderProbe
     from commute_verify.criterion.pooled import pooled as pooled
     from commute_verify.criterion.prediction import first_variation as first_variation
     from commute_verify.criterion.prediction import predict_excess_loss as predict_excess_loss
@@ -31,6 +32,7 @@ _HOME = {
     "ScheduledMixture": "commute_verify.mixture",
     "WeightSchedule": "commute_verify.schedules",
     "OrderEffect": "commute_verify.criterion",
+    "OrderProbe": "commute_verify.criterion",
     "coordinate_functions": "commute_verify.codegen",
     "first_variation": "commute_verify.criterion",
     "hvp": "commute_verify.criterion",
@@ -39,7 +41,7 @@ _HOME = {
     "pooled": "commute_verify.criterion",
     "predict_excess_loss": "commute_verify.criterion",
 }
-_ROOMS = ("codegen", "criterion", "flows", "kernels", "planning", "report", "symbolic")
+_ROOMS = ("checkpoints", "codegen", "criterion", "flows", "kernels", "planning", "report", "symbolic")
 
 __all__ = ["__version__", *_HOME, *_ROOMS]
 

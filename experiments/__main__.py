@@ -16,6 +16,7 @@ from experiments import (
     claims,
     claims_page,
     kernels,
+    noise,
     optimizer_windows,
     planning,
     quadratic,
@@ -26,6 +27,7 @@ from experiments.beyond_local.parts import parts as beyond_local_parts
 from experiments.experiment import SCALES, Experiment, each
 from experiments.gpt2 import page as gpt2_page
 from experiments.gpt2.parts import parts as gpt2_parts
+from experiments.noise import page as noise_page
 from experiments.optimizer_windows import page as optimizer_windows_page
 from experiments.page import render, render_again
 from experiments.planned_training import page as planned_training_page
@@ -104,6 +106,13 @@ EXPERIMENTS = (
             "experiments/gpt2",
             "experiments/quadratic",
         ),
+    ),
+    Experiment(
+        "noise",
+        each(noise.PARTS, noise.Settings),
+        noise_page.blocks,
+        noise_page.sentence,
+        code=("experiments/noise", "experiments/quadratic"),
     ),
     Experiment("kernels", kernels.parts, kernels.blocks, code=("experiments/kernels.py",)),
 )

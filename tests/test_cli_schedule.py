@@ -4,6 +4,7 @@ import ast
 import csv
 import io
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -12,8 +13,9 @@ import sys
 import numpy as np
 import pytest
 
-from commute_verify.cli import asked, main
-from commute_verify.cli.formats import FORMATS, Asked
+from commute_verify.cli import files, main
+from commute_verify.cli.counting import Asked
+from commute_verify.cli.formats import FORMATS
 from commute_verify.cli.schedule_file import ScheduleFile, read
 from commute_verify.criterion import Cost, OrderEffect
 from commute_verify.errors import CommuteError
@@ -285,9 +287,9 @@ def test_a_full_disk_leaves_what_was_there(held, monkeypatch):
     def full(*given):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(asked.os, "replace", full)
+    monkeypatch.setattr(os, "replace", full)
     with pytest.raises(CommuteError, match="No space left"):
-        asked.write(held / "schedule.json", "half")
+        files.write(held / "schedule.json", "half")
     assert read(held / "schedule.json").schedule == TILT
     assert not list(held.glob(".*"))
 

@@ -125,7 +125,13 @@ def test_slopes_are_the_products_of_gradients():
     dense = Dense(case.model, case.loss_fn)
     g = {name: dense.gradient([batch]) for name, batch in case.batches.items()}
     effect = order_effect(
-        case.model, case.loss_fn, repeated(case), targets=TARGETS, batches=12, progress=False
+        case.model,
+        case.loss_fn,
+        repeated(case),
+        targets=TARGETS,
+        batches=12,
+        method="double-backward",
+        progress=False,
     )
     for t, weights in enumerate(TARGETS.values()):
         u = sum(w * g[name] for name, w in weights.items())

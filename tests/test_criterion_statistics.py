@@ -33,7 +33,7 @@ def _one_thread():
 def no_probe(monkeypatch):
     """Spend no time on the start-up probe in each of many draws."""
     fixed = Probe("double-backward", {"a": None, "b": None}, 0.0, 0.0, {})
-    monkeypatch.setattr(estimation, "probe", lambda *arguments: fixed)
+    monkeypatch.setattr(estimation, "probed", lambda *arguments: fixed)
 
 
 class Population:

@@ -51,6 +51,7 @@ def one_thread():
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:::lightning")  # its own
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_example_runs_and_prints_what_is_shown(page):
     for printed, shown in run(page.read_text(encoding="utf-8")):

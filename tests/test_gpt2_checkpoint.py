@@ -10,6 +10,7 @@ import transformers
 
 import commute_verify as cv
 from commute_verify import CommuteError
+from commute_verify.checkpoints import read_checkpoint
 from experiments.gpt2 import checkpoint
 from experiments.gpt2.checkpoint import State
 from experiments.gpt2.model import build, end_documents, loss_fn, optimizer_for
@@ -55,6 +56,16 @@ def save(run, shards, trained, step):
     )
     folder = checkpoint.folder_of(run, step)
     return checkpoint.save(folder, model, optimizer, shards.tokenizer_folder, state)
+
+
+def test_the_command_line_reads_a_checkpoint_with_its_second_moments(run, trained):
+    model, optimizer = trained
+    found = read_checkpoint(checkpoint.folder_of(run, 4))
+    expected = cv.AdamPreconditioner.from_optimizer(optimizer).on(model)
+    got = found.preconditioner.on(found.model)
+    assert expected.keys() == got.keys()
+    assert all(torch.equal(one, got[name]) for name, one in expected.items())
+    assert (found.step, found.lr) == (4, optimizer.param_groups[0]["lr"])
 
 
 def same(first, second):

@@ -49,8 +49,27 @@ MAY_IMPORT = {
         "commute_verify.errors",
     },
     "cli": {
+        "numpy",
+        "matplotlib",
         "shtab",
+        "torch",
+        "tqdm",
         "commute_verify",
+    },
+    "checkpoints": {
+        "torch",
+        "transformers",
+        "commute_verify.checkpoints",
+        "commute_verify.criterion",
+        "commute_verify.errors",
+    },
+    "integrations": {
+        "torch",
+        "lightning",
+        "transformers",
+        "commute_verify.criterion",
+        "commute_verify.integrations",
+        "commute_verify.errors",
     },
     "flows": {
         "numpy",
@@ -125,6 +144,12 @@ def test_an_import_that_is_not_lazy_is_seen():
     assert at_import("def f():\n    import scipy\nclass A:\n    def g(self):\n        import scipy") == set()
 
 
+def test_help_and_completion_of_the_command_line_load_nothing_heavy():
+    heavy = ("torch", "scipy", "sympy", "matplotlib", "transformers")
+    assert loaded_by("from commute_verify.cli import parser; parser()", heavy) == set()
+    assert "torch" in loaded_by("import commute_verify.cli.verdict", heavy)
+
+
 def test_importing_the_criterion_loads_nothing_that_torch_does_not_load():
     heavy = ("matplotlib", "transformers", "scipy", "sympy", "tqdm")
     assert loaded_by("import commute_verify.criterion", heavy) <= loaded_by("import torch, numpy", heavy)
@@ -167,6 +192,11 @@ def test_the_package_imports_nothing_that_is_built_on_it():
         ("criterion", "from commute_verify.report import plot_effect"),
         ("planning", "from commute_verify.flows import affine"),
         ("planning", "def f():\n    import torch"),
+        ("checkpoints", "from commute_verify.planning import plan_tilt"),
+        ("checkpoints", "from commute_verify.cli import main"),
+        ("checkpoints", "from experiments.gpt2 import checkpoint"),
+        ("integrations", "from commute_verify.report import plot_effect"),
+        ("integrations", "def f():\n    import datasets"),
         ("data", "import experiments"),
     ],
 )
@@ -247,6 +277,7 @@ def test_the_import_contracts_are_kept(copy_of_the_package):
         ("criterion/effect.py", "import transformers"),
         ("criterion/hessian_products.py", "from commute_verify.flows import steps"),
         ("criterion/hessian_products.py", "from commute_verify.planning import plan_tilt"),
+        ("report/figures.py", "from commute_verify.integrations import attached"),
     ],
 )
 def test_the_import_contracts_reject_a_planted_import(copy_of_the_package, module, planted):

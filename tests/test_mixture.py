@@ -248,7 +248,7 @@ def test_bad_input_is_one_clear_error():
         (lambda: next(iter(ScheduledMixture(good | {"b": iter([1])}, THREE))), "iterator"),
         (lambda: next(iter(ScheduledMixture(good | {"b": 7}, THREE))), "'b' is int"),
         (lambda: three().load_state_dict({}), "state of a ScheduledMixture"),
-        (lambda: three().load_state_dict(three(seed=3).state_dict()), "seed 3"),
+        (lambda: three().load_state_dict(three(seed=3).state_dict()), "its seed is 3"),
         (lambda: three().trained(-1), "trained"),
         (lambda: three().follow(WeightSchedule.constant({"a": 1.0}, 2.0)), "differ in b, c"),
     ):

@@ -377,3 +377,35 @@ def criterion_of(problem):
     H = [problem.hessian_product(each) for each in EACH]
     bracket = H[1](torch.from_numpy(g[0])) - H[0](torch.from_numpy(g[1]))
     return np.array([bracket.numpy() @ u for u in g])
+
+
+def test_a_descent_that_leaves_the_numbers_of_its_dtype_diverges_and_says_so():
+    with pytest.raises(CommuteError, match="the descent overflows"):
+        krylov.descend(lambda v: -v, torch.ones(2), clock.Flow(100.0), tolerance=1e-3, max_products=5)
+    found = krylov.descend(
+        lambda v: -v, torch.ones(2).double(), clock.Flow(100.0), tolerance=1e-3, max_products=5
+    )
+    assert bool(found.displacement.isfinite().all())
+
+
+def edged(model, batch):
+    """A square, whose loss stays finite below −1 while its gradient is no number there."""
+    above = model.theta + 1
+    return (model.theta - batch).square().sum() / 2 + (above * (above > 0)).sqrt().sum(), 1.0
+
+
+def test_a_gradient_that_is_no_number_is_abstained_from_on_the_way_and_bad_input_at_the_start():
+    def asked(theta):
+        return predict_excess_loss(
+            Point(np.full(2, theta)),
+            edged,
+            {"a": [torch.tensor([-9.0, -5.0])], "b": [torch.tensor([-5.0, -9.0])]},
+            WeightSchedule.blocks({"a": 4.0, "b": 4.0}),
+            optimizer=0.5,
+            predictor="frozen-curvature",
+        )
+
+    found = asked(0.0)
+    assert not any(found[target].answered for target in found)
+    with pytest.raises(CommuteError, match="a gradient that is not finite"):
+        asked(-2.0)

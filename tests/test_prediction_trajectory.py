@@ -394,7 +394,12 @@ def test_the_error_of_more_points_falls_faster():
     errors = [error(*pair) for pair in found]
     assert errors[0] > 5 * errors[1] > 25 * errors[2]
     assert not found[0][0].answered
-    assert "change of a weight" in found[0][0]["a"].verdict.quantity
+    assert "a single sweep needs" in found[0][0]["a"].verdict.quantity
+
+
+def test_a_single_sweep_abstains_however_near_the_schedules_are():
+    assert predicted("SGD", "a tilt")[0].answered
+    assert not predicted("SGD", "a tilt", 1)[0].answered
 
 
 def test_the_run_is_left_as_it_was():

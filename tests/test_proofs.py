@@ -16,6 +16,7 @@ from commute_verify.symbolic.trees import combine, criterion, tree
 from proofs import claims, run
 from proofs.claim import Claim, Judgement
 from proofs.compare import compare, scaled
+from proofs.generators import BEND, COVARIANCE, CURVATURE, THIRD, TWIST
 
 ROOT = Path(__file__).parent.parent
 KEYS = {"id", "source", "statement", "verdict", "correction", "reason", "latex"}
@@ -86,6 +87,10 @@ REQUIRED = {
     "tilt-linear",
     "tilt-value",
     "tilt-switch",
+    "noise-terms",
+    "noise-domain-sampling",
+    "noise-drift",
+    "noise-steps",
 }
 
 delta, eps = sp.symbols("delta epsilon", positive=True)
@@ -98,6 +103,8 @@ t, j = sp.Symbol("t", positive=True), sp.Symbol("j", nonnegative=True, integer=T
 tau = sp.Symbol("tau", positive=True, integer=True)
 early, late = sp.symbols("p q", positive=True)
 half = sp.Rational(1, 2)
+share, batch = sp.symbols("w B", positive=True)
+NOISE = {CURVATURE: 1, THIRD: half, COVARIANCE: -half, BEND: half / 2, TWIST: half}
 R = {tree(2, tree(1)): 1, tree(1, tree(2)): -1}
 WEIGHTED = dict(enumerate(sp.symbols("w1 w2 w3", nonnegative=True), start=1))
 
@@ -181,6 +188,13 @@ def test_the_printed_formula_can_be_drawn(claim_id):
         ("tilt-linear", "holds", (-early * late * (early + late) / 2, False), "corrected"),
         ("tilt-value", "holds", (1, "weighted median"), "false"),
         ("tilt-switch", "holds", Fraction(1, 4), "false"),
+        ("noise-terms", "holds", {CURVATURE: 1, THIRD: half, COVARIANCE: -half}, "false"),
+        ("noise-terms", "holds", {**NOISE, THIRD: -half}, "false"),
+        ("noise-terms", "holds", {**NOISE, TWIST: half / 2}, "false"),
+        ("noise-domain-sampling", "holds", share * (1 - share) / (2 * batch), "corrected"),
+        ("noise-domain-sampling", "holds", 1 / (4 * batch), "corrected"),
+        ("noise-drift", "holds", -q(1), "false"),
+        ("noise-steps", "holds", ({CURVATURE: 1, THIRD: half, COVARIANCE: -half}, q(1)), "false"),
     ],
 )
 def test_a_changed_formula_changes_the_verdict(claim_id, verdict, changed, becomes):

@@ -17,7 +17,7 @@ from importlib import import_module
 from commute_verify import __version__
 from commute_verify.errors import CommuteError
 
-COMMANDS: tuple[str, ...] = ("plan", "export", "schedule", "completion")
+COMMANDS: tuple[str, ...] = ("effect", "scan", "plan", "export", "schedule", "completion")
 DONE, BAD_INPUT, NOT_RESOLVED, STOPPED = 0, 2, 3, 130
 
 

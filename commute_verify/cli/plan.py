@@ -8,16 +8,22 @@ examples:
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from commute_verify.cli import asked
+from commute_verify.cli import DONE, NOT_RESOLVED, files, inputs
+from commute_verify.cli.asked import numbers
+from commute_verify.cli.schedule import amount
 from commute_verify.cli.schedule_file import ScheduleFile
-from commute_verify.criterion import OrderEffect
 from commute_verify.errors import CommuteError
-from commute_verify.planning import pareto_tilt, plan_blocks, plan_tilt
 from commute_verify.schedules import WeightSchedule
+
+if TYPE_CHECKING:
+    from commute_verify.criterion import OrderEffect
 
 HELP = "from an effect to the schedule to train"
 
@@ -42,19 +48,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the plan and write the schedule; 3 where the advice is to leave the run as it is."""
-    effect = asked.read_effect(options.effect)
-    totals = asked.numbers(options.totals, "--totals")
+    effect = inputs.read_effect(options.effect)
+    totals = numbers(options.totals, "--totals")
     made = planned(effect, totals, options)
     print(made.words)
+    print(counted(made.schedule.duration, totals, options.tokens_per_step, options.lr))
     steps = ScheduleFile(made.schedule, "steps", options.tokens_per_step)
     stages = steps.stages("tokens")
-    asked.write(
+    files.write(
         options.out,
         ScheduleFile(WeightSchedule.piecewise(stages), "tokens", options.tokens_per_step).to_json(),
     )
     if not options.quiet:
         print(f"{options.out} is written: commute-verify export {options.out} --to …")
-    return 0 if made.recommended else 3
+    return DONE if made.recommended else NOT_RESOLVED
 
 
 @dataclass(frozen=True)
@@ -68,9 +75,13 @@ class Planned:
 
 def planned(effect: OrderEffect, totals: Mapping[str, float], options: argparse.Namespace) -> Planned:
     """Blocks, a tilt for one target, or one that all targets gain from."""
+    from commute_verify.planning import pareto_tilt, plan_blocks, plan_tilt
+
     tokens = options.tokens_per_step
-    if not tokens > 0:
-        raise CommuteError(f"--tokens-per-step {tokens:g}: give a number above 0")
+    if not 0 < tokens < math.inf:
+        raise CommuteError(f"--tokens-per-step {tokens:g}: give a finite number above 0")
+    if options.windows is not None and options.windows < 1:
+        raise CommuteError(f"--windows {options.windows}: give 1 or more")
     for name in effect.domains:
         if not totals.get(name, 0) > 0:
             raise CommuteError(
@@ -91,6 +102,8 @@ def planned(effect: OrderEffect, totals: Mapping[str, float], options: argparse.
         return Planned(str(blocks), blocks.schedule, blocks.recommended)
     total = sum(totals.values())
     weights = {name: totals[name] / total for name in effect.domains}
+    if not math.isfinite(total / tokens):
+        raise CommuteError(f"--totals of {total:g} tokens are more steps than can be counted: give fewer")
     length = round(total / tokens)
     if length < 2:
         raise CommuteError(f"--totals of {total:g} tokens are {length} steps of {tokens:g}: give at least 2")
@@ -98,6 +111,31 @@ def planned(effect: OrderEffect, totals: Mapping[str, float], options: argparse.
         if options.windows:
             raise CommuteError("--windows with several targets: give one --target, or no --windows")
         every = pareto_tilt(effect, weights, length, options.max_tilt, targets, lr=lr)
-        return Planned(str(every), every.schedule, every.recommended)
+        words = f"{every}{unresolved(effect, every.gains)}"
+        return Planned(words, every.schedule, every.recommended)
     tilt = plan_tilt(effect, weights, length, options.max_tilt, targets[0], windows=options.windows, lr=lr)
-    return Planned(str(tilt), tilt.schedule, tilt.recommended)
+    return Planned(f"{tilt}{unresolved(effect, [tilt.target])}", tilt.schedule, tilt.recommended)
+
+
+def unresolved(effect: OrderEffect, targets: Iterable[str]) -> str:
+    """The pairs whose P has no resolved sign, as a sentence to add, or nothing."""
+    found = [
+        f"{one} and {other} ({target})"
+        for target in targets
+        for one, other in combinations(effect.domains, 2)
+        if not effect.prefer_first(one, other, target).resolved
+    ]
+    return f" The sign of P is not resolved for {', '.join(found)}." if found else ""
+
+
+def counted(steps: float, totals: Mapping[str, float], tokens: float, lr: float) -> str:
+    """What gains are measured in, and what whole steps make of the tokens that were asked for."""
+    said = (
+        f"Gains are of the loss itself (nats for cross-entropy), over {amount(steps)} steps of "
+        f"{amount(tokens)} tokens at a constant lr of {lr:g}."
+    )
+    total, trained = sum(totals.values()), steps * tokens
+    if math.isclose(total, trained):
+        return said
+    gap = f"{amount(abs(trained - total))} tokens {'more' if trained > total else 'fewer'}"
+    return f"{said} Whole steps train {gap} than --totals, in the same shares."

@@ -10,7 +10,7 @@ import argparse
 from itertools import combinations
 from pathlib import Path
 
-from commute_verify.cli import asked
+from commute_verify.cli import DONE, files
 from commute_verify.cli.schedule_file import ScheduleFile, read
 
 HELP = "totals, areas and a picture of a schedule"
@@ -31,10 +31,10 @@ def run(options: argparse.Namespace) -> int:
     if options.svg:
         from commute_verify.report.schedule_figure import plot_schedule
 
-        asked.write(options.svg, plot_schedule(file.schedule, file.unit))
+        files.write(options.svg, plot_schedule(file.schedule, file.unit))
         if not options.quiet:
             print(f"{options.svg} is written")
-    return 0
+    return DONE
 
 
 def lines(file: ScheduleFile) -> list[str]:
@@ -42,15 +42,18 @@ def lines(file: ScheduleFile) -> list[str]:
     held = file.schedule
     length = held.duration
     keys = dict(zip(held.domains, (SHADES[k % len(SHADES)] for k in range(len(held.domains))), strict=True))
-    said = [f"{length:,.6g} {file.unit} in {len(held.durations)} stage{'s' * (len(held.durations) > 1)}", ""]
+    said = [
+        f"{amount(length)} {file.unit} in {len(held.durations)} stage{'s' * (len(held.durations) > 1)}",
+        "",
+    ]
     width = max(map(len, held.domains))
     for name, total in held.totals().items():
-        said.append(f"  {keys[name]} {name:<{width}}  {total:>14,.6g} {file.unit}  {total / length:7.2%}")
+        said.append(f"  {keys[name]} {name:<{width}}  {amount(total):>16} {file.unit}  {total / length:7.2%}")
     said.append("")
     start = 0.0
     for duration, weights in file.stages(file.unit):
         shares = ", ".join(f"{name} {w:.4g}" for name, w in weights.items())
-        said.append(f"  from {start:>12,.6g}  {_bar(weights, keys)}  {shares}")
+        said.append(f"  from {amount(start):>16}  {_bar(weights, keys)}  {shares}")
         start += duration
     area = held.levy_area()
     said.append("")
@@ -63,6 +66,15 @@ def lines(file: ScheduleFile) -> list[str]:
             first, later = (one, other) if size > 0 else (other, one)
             said.append(f"  {first} runs ahead of {later}: Lévy area {abs(size):.4g} {file.unit}²")
     return said
+
+
+def amount(number: float) -> str:
+    """A number of tokens or steps, with all digits of its whole part.
+
+    >>> amount(1114112.0), amount(0.25)
+    ('1,114,112', '0.25')
+    """
+    return f"{number:,.0f}" if number >= 1000 else f"{number:.6g}"
 
 
 def _bar(weights: dict[str, float], keys: dict[str, str]) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from commute_verify.cli.asked import read_json
+from commute_verify.cli.inputs import read_json
 from commute_verify.errors import CommuteError
 from commute_verify.schedules import WeightSchedule
 
@@ -32,8 +32,9 @@ class ScheduleFile:
         """Hold the file to its two units."""
         if self.unit not in UNITS:
             raise CommuteError(f"a schedule in {self.unit!r}: give {' or '.join(UNITS)}")
-        if self.tokens_per_step is not None and not 0 < self.tokens_per_step < float("inf"):
-            raise CommuteError(f"{self.tokens_per_step} tokens per step: give a number above 0")
+        tokens = self.tokens_per_step
+        if tokens is not None and not (type(tokens) in (int, float) and 0 < tokens < float("inf")):
+            raise CommuteError(f"{tokens!r} tokens per step: give a number above 0")
 
     def stages(self, unit: str) -> list[tuple[float, dict[str, float]]]:
         """Every stage's length in the unit, and its weights."""
@@ -70,8 +71,9 @@ def read(path: Path) -> ScheduleFile:
     try:
         if data.get("format") != FORMAT:
             return ScheduleFile(WeightSchedule.from_json(json.dumps(data)), "steps")
-        if data.get("version") != VERSION:
-            raise CommuteError(f"version {data.get('version')!r}; this program reads {VERSION}")
+        version = data.get("version")
+        if type(version) is not int or version != VERSION:
+            raise CommuteError(f"version {version!r}; this program reads {VERSION}")
         return _of(data)
     except CommuteError as error:
         raise CommuteError(f"{path}: {error}") from error
@@ -79,13 +81,17 @@ def read(path: Path) -> ScheduleFile:
 
 def _of(data: Mapping[str, Any]) -> ScheduleFile:
     unit, domains, stages = (data.get(key) for key in ("unit", "domains", "stages"))
+    if not isinstance(unit, str):
+        raise CommuteError(f"a schedule in {unit!r}: give {' or '.join(UNITS)}")
     if not (isinstance(domains, list) and isinstance(stages, list) and stages):
         raise CommuteError("a schedule without domains or stages: write it with commute-verify plan")
+    if not all(isinstance(name, str) for name in domains):
+        raise CommuteError(f"domains are {domains!r}: give names")
     pairs = []
     for number, stage in enumerate(stages):
         if not isinstance(stage, dict) or set(stage) != {unit, "weights"}:
             raise CommuteError(f"stage {number} is {stage!r}: expected its {unit} and weights")
         if not isinstance(stage["weights"], dict) or set(stage["weights"]) != set(domains):
             raise CommuteError(f"stage {number} weighs {stage['weights']!r}: expected {', '.join(domains)}")
-        pairs.append((stage[str(unit)], {name: stage["weights"][name] for name in domains}))
-    return ScheduleFile(WeightSchedule.piecewise(pairs), str(unit), data.get("tokens_per_step"))
+        pairs.append((stage[unit], {name: stage["weights"][name] for name in domains}))
+    return ScheduleFile(WeightSchedule.piecewise(pairs), unit, data.get("tokens_per_step"))

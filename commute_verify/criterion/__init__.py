@@ -3,6 +3,8 @@
 from commute_verify.criterion.answers import Cost, ExcessLoss, Preference, Tilt, Violation
 from commute_verify.criterion.effect import OrderEffect
 from commute_verify.criterion.estimation import order_effect
+from commute_verify.criterion.noise_answers import NoiseEffect, NoiseVerdict
+from commute_verify.criterion.order_probe import OrderProbe
 from commute_verify.criterion.pooled import pooled
 from commute_verify.criterion.preconditioner import AdamPreconditioner
 from commute_verify.criterion.prediction import (
@@ -18,7 +20,10 @@ __all__ = [
     "Cost",
     "ExcessLoss",
     "FirstVariation",
+    "NoiseEffect",
+    "NoiseVerdict",
     "OrderEffect",
+    "OrderProbe",
     "Prediction",
     "Preference",
     "Tilt",

@@ -21,6 +21,7 @@ from commute_verify.criterion.answers import (
     violation,
 )
 from commute_verify.criterion.effect_json import dump, load
+from commute_verify.criterion.noise import noise_effect
 from commute_verify.criterion.rendering import as_html, as_text
 from commute_verify.criterion.schedule_area import areas
 from commute_verify.criterion.statistics import half_width, holm, look_factor, mean_and_stderr, p_values
@@ -190,6 +191,8 @@ class OrderEffect:
             name: ExcessLoss(total[0], total[1], (one[0], one[1]), (two[0], two[1]))
             for name, total, one, two in zip(self.targets, *parts, strict=True)
         }
+
+    noise = noise_effect
 
     def to_json(self) -> str:
         """The whole effect as JSON, which ``from_json`` reads back bitwise."""

@@ -5,25 +5,29 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from commute_verify.criterion import checked
 from commute_verify.criterion.budget import Budget
+from commute_verify.criterion.dealt import check_alike, deal, joint, probed
 from commute_verify.criterion.effect import OrderEffect
 from commute_verify.criterion.hessian_products import Method, check_method
 from commute_verify.criterion.meter import Meter
 from commute_verify.criterion.objective import Batch, LossFunction, Objective
 from commute_verify.criterion.precision import HALF
-from commute_verify.criterion.preconditioner import AdamPreconditioner
-from commute_verify.criterion.probe import probe
+from commute_verify.criterion.preconditioner import AdamPreconditioner, diagonal
+from commute_verify.criterion.ranks import Ranks
 from commute_verify.criterion.replicate import shares
 from commute_verify.criterion.run import Run
 from commute_verify.criterion.sampling import FEWEST_GROUPS, ExhaustedError, Supply, group_sizes
 from commute_verify.criterion.undisturbed import detached_loaders, undisturbed
-from commute_verify.criterion.vectors import Vector
 from commute_verify.errors import CommuteError
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
 
 FEWEST_REPLICATES = 2
 """Fewer have no spread."""
@@ -43,6 +47,7 @@ def order_effect(
     params: Callable[[str], bool] | None = None,
     seed: int = 0,
     progress: bool = True,
+    process_group: ProcessGroup | None = None,
 ) -> OrderEffect:
     """Estimate P(L_i, L_j; L) = ⟨H_j g_i − H_i g_j, ∇L⟩ for all pairs of domains and all targets.
 
@@ -59,6 +64,14 @@ def order_effect(
     "10m"; p-values are corrected for looking again. ``method="auto"`` takes the fastest that is right on this
     model, by measured time. Inside, every random state starts from ``seed``, so that two calls with a named
     method, and no budget in time, give the same numbers.
+
+    With a ``process_group``, such as ``torch.distributed.group.WORLD``, its ranks estimate together. Each
+    holds the same model and calls this with the same arguments and batches of its own; ``batches`` counts
+    those of all ranks. Replicates are dealt to the ranks in turn (at least one to each where the batches
+    suffice), only scalars are sent, and all ranks return the same P. The numbers are those of one process
+    that is given the ranks' batches replicate by replicate. A rank that fails or ends, or is silent for
+    longer than the group's timeout, is a CommuteError on the others. Of a DistributedDataParallel the module
+    inside is taken.
 
     The model, its gradients, buffers, modes and all random states are left bitwise as they were. Hooks on its
     modules run as in any pass, so that one that records or logs sees those of the estimate as well. Raises
@@ -82,22 +95,39 @@ def order_effect(
     mixing = checked.targets(targets, names)
     if not (isinstance(method, str) and method == "auto"):
         check_method(method)
-    sizes = group_sizes(batches) if until is None else group_sizes(batches)[:FEWEST_GROUPS]
     limit = _limit(until, budget)
+    ranks = Ranks(process_group)
+    if limit and ranks.size > 1:
+        raise CommuteError(
+            f"until={until!r} on {ranks.size} ranks, whose batches end at different times; give a number of "
+            "batches"
+        )
+    sizes = group_sizes(batches, ranks.size)[: FEWEST_GROUPS if limit else None]
+    own = sizes[ranks.number :: ranks.size]
     seed = checked.seed(seed)
+    if isinstance(model, DistributedDataParallel):
+        model = model.module
     objective = Objective.of(model, loss_fn, params)
-    D = None if preconditioner is None else _diagonal(preconditioner, model, objective)
     meter = Meter(objective.device)
     with (
+        ranks.failing_together(),
         undisturbed(model, domains.values(), seed),
-        closing(Supply(detached_loaders(domains), seed, sum(sizes))) as supply,
+        closing(Supply(detached_loaders(domains), seed, max(sum(own), 1))) as supply,
     ):
+        D = None if preconditioner is None else diagonal(preconditioner, model, objective)
+        if ranks.size > 1:
+            check_alike(ranks, objective, D, (names, mixing, batches, method, seed))
         first = {name: supply.peek(name) for name in names}
         together = shares(len(mixing), len(names))
-        found = probe(objective, first, None if method == "auto" else method, seed, together)
-        run = Run(objective, supply, names, mixing, found, D, meter, progress)
+        found = probed(ranks, objective, first, None if method == "auto" else method, seed, together)
+        run = Run(objective, supply, names, mixing, found, D, meter, progress and ranks.number == 0)
         try:
-            effect = _sample(run, sizes, limit)
+            if ranks.size > 1:
+                run.expect(own)
+                deal(run, sizes, ranks)
+                effect = joint(run.effect(0, "all batches are used"), ranks)
+            else:
+                effect = _sample(run, sizes, limit)
         finally:
             run.close()
     if objective.precision in HALF:
@@ -165,21 +195,3 @@ def _limit(until: str | None, budget: float | str | None) -> Budget | None:
             f'until={until!r}, budget={budget!r}; give until="resolved" and a budget together, or neither'
         )
     return Budget(budget)
-
-
-def _diagonal(preconditioner: AdamPreconditioner, model: nn.Module, objective: Objective) -> Vector:
-    if not isinstance(preconditioner, AdamPreconditioner):
-        state = isinstance(preconditioner, Mapping)
-        reader = "from_state_dict(state, model)" if state else "from_optimizer(optimizer)"
-        raise CommuteError(
-            f"preconditioner is {checked.a_type(preconditioner)}; give cv.AdamPreconditioner.{reader}"
-        )
-    found = preconditioner.on(model)
-    missing = [name for name in objective.parameters if name not in found]
-    if missing:
-        raise CommuteError(
-            f"the preconditioner has no second moments of {', '.join(missing[:3])}"
-            f"{' …' * (len(missing) > 3)}; read it from the optimizer of this very model, or leave these out "
-            "with params="
-        )
-    return {name: found[name] for name in objective.parameters}

@@ -134,6 +134,10 @@ class Objective:
             with self.watched():
                 self.evaluate(self.leaves(), batch, lambda evaluation: evaluation.weight)
 
+    def look_at(self, batch: Batch) -> tuple[float, float]:
+        """The summed loss of a batch and its weight, by a forward pass."""
+        return self.evaluate(self.leaves(), batch, lambda found: (float(found.loss.detach()), found.weight))
+
     def evaluate(self, parameters: Mapping[str, Tensor], batch: Batch, then: Callable[[Evaluation], T]) -> T:
         """What ``then`` makes of the checked loss at these parameters.
 

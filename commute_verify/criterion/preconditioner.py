@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from commute_verify.criterion import checked
+from commute_verify.criterion.objective import Objective
 from commute_verify.criterion.vectors import Vector, wide
 from commute_verify.errors import CommuteError
 
@@ -142,6 +143,25 @@ class AdamPreconditioner:
     ) -> Self:
         scales = {key: _scale(group, state, float(lr)) for key, group, state in entries}
         return cls(scales, {key: float(group.get("weight_decay", 0.0)) for key, group, _ in entries})
+
+
+def diagonal(preconditioner: AdamPreconditioner, model: nn.Module, objective: Objective) -> Vector:
+    """D for the chosen parameters; CommuteError for another type, or where it lacks some of them."""
+    if not isinstance(preconditioner, AdamPreconditioner):
+        state = isinstance(preconditioner, Mapping)
+        reader = "from_state_dict(state, model)" if state else "from_optimizer(optimizer)"
+        raise CommuteError(
+            f"preconditioner is {checked.a_type(preconditioner)}; give cv.AdamPreconditioner.{reader}"
+        )
+    found = preconditioner.on(model)
+    missing = [name for name in objective.parameters if name not in found]
+    if missing:
+        raise CommuteError(
+            f"the preconditioner has no second moments of {', '.join(missing[:3])}"
+            f"{' …' * (len(missing) > 3)}; read it from the optimizer of this very model, or leave these out "
+            "with params="
+        )
+    return {name: found[name] for name in objective.parameters}
 
 
 def _names(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
 from itertools import combinations
 from textwrap import fill
 from typing import TYPE_CHECKING
@@ -23,9 +24,7 @@ _Asked = list[tuple[str, int, int, "Preference"]]
 def as_text(effect: OrderEffect) -> str:
     """Sentences, an empty line, and the table in columns."""
     asked = _asked(effect)
-    rows = [HEAD, *_rows(effect, asked)]
-    widths = [max(len(row[c]) for row in rows) for c in range(len(HEAD))]
-    table = ("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+    table = columns([HEAD, *_rows(effect, asked)])
     said = (fill(sentence, WIDTH, subsequent_indent="  ") for sentence in _sentences(effect, asked))
     return "\n".join([*said, "", *table, *_rest(asked)])
 
@@ -34,12 +33,27 @@ def as_html(effect: OrderEffect) -> str:
     """The same as paragraphs and a table; names are escaped."""
     asked = _asked(effect)
     said = "".join(f"<p>{html.escape(sentence)}</p>" for sentence in _sentences(effect, asked))
-    lines = "".join(f"<tr>{_cells(row, 'td')}</tr>" for row in _rows(effect, asked))
     rest = "".join(f"<p>{line}</p>" for line in _rest(asked))
-    return f"{said}<table><thead><tr>{_cells(HEAD, 'th')}</tr></thead><tbody>{lines}</tbody></table>{rest}"
+    return f"{said}{html_table(HEAD, _rows(effect, asked))}{rest}"
 
 
-def _cells(row: tuple[str, ...], tag: str) -> str:
+def columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """A line for each row, cells below each other.
+
+    >>> columns([("a", "of"), ("long", "1")])
+    ['a     of', 'long  1']
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def html_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """The same as HTML, escaped."""
+    lines = "".join(f"<tr>{_cells(row, 'td')}</tr>" for row in rows)
+    return f"<table><thead><tr>{_cells(head, 'th')}</tr></thead><tbody>{lines}</tbody></table>"
+
+
+def _cells(row: Sequence[str], tag: str) -> str:
     return "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in row)
 
 

@@ -54,7 +54,7 @@ class Estimate(NamedTuple):
 class Work(NamedTuple):
     """How to estimate: M (T, K), the method with its step for each domain, D, and whom to tell of work.
 
-    ``weights`` holds those of every domain's batches, by number, and grows as they become known.
+    ``weights`` holds those of every domain's batches, by rank and number, and grows as they become known.
     """
 
     objective: Objective
@@ -63,7 +63,8 @@ class Work(NamedTuple):
     steps: Mapping[str, Step | None]
     D: Vector | None
     tick: Callable[[int], object]
-    weights: Mapping[str, dict[int, float]]
+    weights: Mapping[str, dict[tuple[int, int], float]]
+    rank: int = 0
 
 
 def by_target(targets: int, domains: int) -> bool:
@@ -126,7 +127,7 @@ def _target_gradients(work: Work, roles: Mapping[str, Roles], mixing: Array) -> 
             with located(f"domain {name!r}, batch {number}"):
                 g, weight, _ = gradient(work.objective, batch)
             mean.add(g, weight)
-            work.weights[name][number] = weight
+            work.weights[name][work.rank, number] = weight
             work.tick(1)
         vector, factor = mean.result(work.weights[name].values())
         for u, share in zip(found, mixing[:, c], strict=True):
@@ -158,7 +159,7 @@ def _field(work: Work, roles: Roles, directions: Sequence[Vector], domain: str) 
             else:
                 (g, weight, _), found = gradient(work.objective, batch), []
         own.add(g, weight)
-        work.weights[domain][number] = weight
+        work.weights[domain][work.rank, number] = weight
         for mean, product in zip(products, found, strict=True):
             mean.add(product, weight)
         work.tick(len(found) * IN_GRADIENTS[work.method] or 1)

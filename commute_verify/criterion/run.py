@@ -44,8 +44,8 @@ class Run:
         self.gradient_passes = self.hvp_passes = 0
         self._bar = tqdm(total=0, unit="gradient", desc="order effect", disable=not progress, leave=False)
         matrix = np.array([[target.get(name, 0.0) for name in domains] for target in mixing.values()])
-        weights: dict[str, dict[int, float]] = {name: {} for name in domains}
-        self._work = Work(objective, matrix, probe.method, probe.steps, D, self._bar.update, weights)
+        self.weights: dict[str, dict[tuple[int, int], float]] = {name: {} for name in domains}
+        self._work = Work(objective, matrix, probe.method, probe.steps, D, self._bar.update, self.weights)
 
     def passes(self, size: int) -> tuple[int, int]:
         """Gradient passes and products, of one batch each, that a replicate of this size takes."""
@@ -61,7 +61,15 @@ class Run:
     def replicate(self, size: int) -> None:
         """One more replicate of ``size`` batches from every domain."""
         roles = {name: self.supply.roles(name, size) for name in self.domains}
-        self.estimates.append(estimate(self._work, roles))
+        self.keep(estimate(self._work, roles), size)
+
+    def work(self, weights: Mapping[str, dict[tuple[int, int], float]], rank: int) -> Work:
+        """The work of a rank that knows these weights."""
+        return self._work._replace(weights=weights, rank=rank)
+
+    def keep(self, found: Estimate, size: int) -> None:
+        """Add a replicate of ``size`` batches from every domain, here or on another rank, to those so far."""
+        self.estimates.append(found)
         gradients, products = self.passes(size)
         self.gradient_passes += gradients
         self.hvp_passes += products
@@ -115,9 +123,7 @@ class Run:
 
     def _ragged(self) -> list[str]:
         """How much the weights of each domain's batches vary, where they do."""
-        spread = {
-            k: np.std(list(w.values())) / np.mean(list(w.values())) for k, w in self._work.weights.items()
-        }
+        spread = {k: np.std(list(w.values())) / np.mean(list(w.values())) for k, w in self.weights.items()}
         told = ", ".join(f"{name} {part:.0%}" for name, part in spread.items() if part)
         return [f"batch weights vary ({told}): P is consistent, not unbiased"] if told else []
 

@@ -34,8 +34,8 @@ class Roles(NamedTuple):
         return batches - batches // 2, batches // 2
 
 
-def group_sizes(batches: int) -> list[int]:
-    """How many batches each replicate takes of every domain.
+def group_sizes(batches: int, ranks: int = 1) -> list[int]:
+    """How many batches each replicate takes of every domain; where they suffice, a replicate for each rank.
 
     >>> group_sizes(100), group_sizes(9)
     ([10, 10, 10, 10, 10, 10, 10, 10, 10, 10], [3, 2, 2, 2])
@@ -47,7 +47,9 @@ def group_sizes(batches: int) -> list[int]:
         fewest,
         but=f"of at least {fewest}: {FEWEST_GROUPS} replicates of {SMALLEST_GROUP} independent batches",
     )
-    groups = max(FEWEST_GROUPS, min(batches // SMALLEST_GROUP, round(batches / GROUP), GROUP))
+    groups = max(
+        FEWEST_GROUPS, min(batches // SMALLEST_GROUP, max(min(round(batches / GROUP), GROUP), ranks))
+    )
     size, rest = divmod(batches, groups)
     return [size + (number < rest) for number in range(groups)]
 
@@ -78,9 +80,7 @@ class Supply:
     def close(self) -> None:
         """End loaders' workers and generators now, even while the traceback of an error holds them."""
         for iterator in self._iterators.values():
-            end = getattr(iterator, "_shutdown_workers", None) or getattr(iterator, "close", None)
-            if end is not None:
-                end()
+            end(iterator)
         self._iterators.clear()
 
     def peek(self, name: str) -> Batch:
@@ -89,14 +89,23 @@ class Supply:
             self._waiting[name] = self._next(name)
         return self._waiting[name].batch
 
-    def roles(self, name: str, size: int) -> Roles:
-        """The next ``size`` batches of a domain, dealt to the roles at random."""
+    def take(self, name: str, size: int) -> list[Drawn]:
+        """The next ``size`` batches of a domain, shuffled."""
         drawn = [self._waiting.pop(name)] if name in self._waiting else []
         while len(drawn) < size:
             drawn.append(self._next(name))
         self._random.shuffle(drawn)
+        return drawn
+
+    def roles(self, name: str, size: int) -> Roles:
+        """The next ``size`` batches of a domain, dealt to the roles at random."""
+        drawn = self.take(name, size)
         field, _ = Roles.sizes(size)
         return Roles(drawn[:field], drawn[field:])
+
+    def skip(self, name: str, size: int) -> None:
+        """Leave as many batches to another rank: the next are dealt as they would be after them."""
+        self._random.shuffle([None] * size)
 
     def _next(self, name: str) -> Drawn:
         try:
@@ -108,6 +117,13 @@ class Supply:
             ) from None
         self._drawn[name] += 1
         return Drawn(self._drawn[name], batch)
+
+
+def end(iterator: Iterator[Batch]) -> None:
+    """End a loader's workers or a generator, if the iterator is one."""
+    finish = getattr(iterator, "_shutdown_workers", None) or getattr(iterator, "close", None)
+    if finish is not None:
+        finish()
 
 
 class ExhaustedError(CommuteError):

@@ -61,10 +61,11 @@ def undisturbed(
 
 def detached_loaders(domains: Mapping[str, Iterable[Any]]) -> dict[str, Iterable[Any]]:
     """The domains, with loaders that keep their workers copied, as iterating one would restart its epoch."""
-    return {name: _apart(batches) for name, batches in domains.items()}
+    return {name: apart(batches) for name, batches in domains.items()}
 
 
-def _apart(batches: Iterable[Any]) -> Iterable[Any]:
+def apart(batches: Iterable[Any]) -> Iterable[Any]:
+    """The batches; of a loader that keeps its workers, a copy without them."""
     if not (isinstance(batches, DataLoader) and batches.persistent_workers and batches.num_workers):
         return batches
     loader = copy.copy(batches)

@@ -12,8 +12,10 @@ Source: Tijdeman, The chairman assignment problem (1980).
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -53,11 +55,23 @@ class Turns:
             at, level = at + float(length), level + float(length) * row
         return cls(tuple(starts), tuple(bases), tuple(map(tuple, schedule.weights.tolist())), at)
 
+    @cached_property
+    def _levels(self) -> list[list[float]]:
+        return [list(column) for column in zip(*self.bases, strict=True)]
+
     def plan(self, position: float) -> list[float]:
         """W (K,) at a position; past the end the last weights hold."""
-        s = max(0, sum(start <= position for start in self.starts) - 1)
+        s = max(0, bisect_right(self.starts, position) - 1)
         gone = position - self.starts[s]
         return [base + gone * w for base, w in zip(self.bases[s], self.weights[s], strict=True)]
+
+    def reaches(self, k: int, level: float) -> float:
+        """The first position, of those that this plan knows, with W_k ≥ level; inf if it never does."""
+        s = bisect_left(self._levels[k], level - SLACK) - 1
+        if s < 0:
+            return self.starts[0]
+        w = self.weights[s][k]
+        return self.starts[s] + (level - self.bases[s][k]) / w if w > 0 else math.inf
 
     def next(self, position: int, counts: Sequence[int]) -> int:
         """The domain of the sample at ``position``, counted from 0, after ``counts`` (K,) of each."""
@@ -69,12 +83,6 @@ class Turns:
         return min(ready, key=lambda k: (self._due(k, counts[k] + 1 - slack), k))
 
     def _due(self, k: int, level: float) -> float:
-        """The first whole position at which the plan of domain k reaches the level; inf if it never does."""
-        for s, start in enumerate(self.starts):
-            base, w = self.bases[s][k], self.weights[s][k]
-            after = self.starts[s + 1] if s + 1 < len(self.starts) else math.inf
-            if base >= level - SLACK:
-                return math.ceil(start - SLACK)
-            if w > 0 and base + w * (after - start) >= level - SLACK:
-                return math.ceil(start + (level - base) / w - SLACK)
-        return math.inf
+        """The first whole position at which the plan of domain k reaches the level."""
+        at = self.reaches(k, level)
+        return at if math.isinf(at) else math.ceil(at - SLACK)

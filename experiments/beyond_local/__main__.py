@@ -6,11 +6,11 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-from experiments.beyond_local.run import on_one_core
 from experiments.beyond_local.settings import Settings
 from experiments.beyond_local.transformer import at_seed, together
 from experiments.committed import study
 from experiments.experiment import Part
+from experiments.one_core import on_one_core
 
 SETTINGS = Settings.full()
 

@@ -1,9 +1,10 @@
 """What the experiment beyond the local regime is run with."""
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 from commute_verify.errors import CommuteError
+from experiments.positive import check_positive
 from experiments.quadratic.settings import Settings as Quadratic
 from experiments.transformer_flow.settings import Settings as Transformer
 
@@ -31,12 +32,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Refuse sizes that are not positive, seeds that repeat, and a level of 1 or more."""
-        for each in fields(self):
-            value = getattr(self, each.name)
-            entries = value if isinstance(value, tuple) else (value,)
-            numbers = [x for x in entries if isinstance(x, int | float)]
-            if each.name != "seeds" and (not entries or (numbers and min(numbers) <= 0)):
-                raise CommuteError(f"{each.name} is {value}: expected positive numbers, at least one")
+        check_positive(self, ("seeds",))
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise CommuteError(f"seeds are {self.seeds}: expected different seeds, at least one")
         if self.frozen_draws > self.quadratic.draws or self.level >= 1:

@@ -13,6 +13,8 @@ from commute_verify.report import Block, Figure, Heading, Paragraph, Table
 from experiments.gpt2 import agreement_tables, figures, reanalysis, sentences, tables, verdict_tables
 from experiments.gpt2.comparison import Comparison, compare
 from experiments.gpt2.comparison.findings import run_of
+from experiments.gpt2.parts import PREDICTORS
+from experiments.gpt2.predictors import table as predictor_table
 
 Results = Mapping[str, Any]
 
@@ -51,10 +53,12 @@ def blocks(results: Results) -> list[Block]:
         ),
     ]
     main, _ = _main(results)
-    for name, result in results.items():
+    for name, result in _studies(results).items():
         comparison = compare(result)
         shown += [Heading(f"Preset {name}", 3), Paragraph(sentences.about(comparison))]
         shown += study(comparison, name) if name == main else brief(comparison, name)
+        if name == main and f"{name}{PREDICTORS}" in results:
+            shown += predictor_table.blocks(comparison, results[f"{name}{PREDICTORS}"])
     return [*shown, *reanalysis.blocks()]
 
 
@@ -179,8 +183,13 @@ def _beyond(comparison: Comparison) -> list[Block]:
 
 def _main(results: Results) -> tuple[str, Comparison]:
     """The preset that is shown in full: the first that is not the trial."""
-    name = next((name for name in results if name != BRIEF), BRIEF)
+    name = next((name for name in _studies(results) if name != BRIEF), BRIEF)
     return name, compare(results[name])
+
+
+def _studies(results: Results) -> Results:
+    """The presets' own results, without what predictors say of them."""
+    return {name: result for name, result in results.items() if not name.endswith(PREDICTORS)}
 
 
 def _made(name: str) -> str:

@@ -16,6 +16,9 @@ SYNTHETIC = ("one=synthetic", "two=synthetic")
 COMMITTED = ROOT / "experiments" / "gpt2" / "results"
 """Folder of the results that `--publish` wrote, as PRESET.json."""
 
+PREDICTORS = "-predictors"
+"""Ends the name of the part, and of the file, with every predictor's say on a committed study."""
+
 TRIAL = replace(SMOKE, checkpoints=(60,), short_windows=(), seeds=1)
 """What the report's own smoke scale computes."""
 
@@ -27,6 +30,11 @@ def parts(scale: str) -> list[Part]:
         Part(name, partial(computed, chosen), committed=COMMITTED / f"{name}.json")
         for name, chosen in PRESETS.items()
         if name != SMOKE.name and (COMMITTED / f"{name}.json").exists()
+    ]
+    committed += [
+        Part(f"{part.name}{PREDICTORS}", part.run, committed=path)
+        for part in committed
+        if (path := COMMITTED / f"{part.name}{PREDICTORS}.json").exists()
     ]
     settings = {**study.as_dict(), "seed": study.training.seed}
     return [Part(SMOKE.name, partial(computed, study), settings), *committed]

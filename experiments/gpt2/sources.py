@@ -13,10 +13,7 @@ SOURCE                 documents
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import io
-import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,6 +22,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
+from commute_verify.cli.text_lines import json_texts, lines
 from commute_verify.errors import CommuteError
 from experiments.gpt2.languages import Language
 from experiments.storage import reason
@@ -79,7 +77,7 @@ class File:
     def documents(self) -> Iterator[str]:
         """Documents that are not blank, in the file's order."""
         found = False
-        for text in self._json_lines() if self._is_json() else self._texts():
+        for text in json_texts(self.path) if self._is_json() else self._texts():
             if text.strip():
                 found = True
                 yield text
@@ -113,7 +111,7 @@ class File:
     def _texts(self) -> Iterator[str]:
         separator = "\f" if self._has("\f") else None
         held: list[str] = []
-        for line in self._lines():
+        for line in lines(self.path):
             if separator is None:
                 if line.strip():
                     held.append(line)
@@ -129,45 +127,7 @@ class File:
         yield "".join(held)
 
     def _has(self, mark: str) -> bool:
-        return any(mark in line for line in self._lines())
-
-    def _json_lines(self) -> Iterator[str]:
-        for number, line in enumerate(self._lines(), start=1):
-            if not line.strip():
-                continue
-            try:
-                text = json.loads(line)["text"]
-            except (ValueError, KeyError, TypeError) as error:
-                raise CommuteError(
-                    f'{self.path}, line {number}: expected a JSON object with a field "text" ({error!r})'
-                ) from error
-            if not isinstance(text, str):
-                raise CommuteError(f'{self.path}, line {number}: "text" is {text!r}, expected a string')
-            yield text
-
-    def _lines(self) -> Iterator[str]:
-        try:
-            with open(self.path, "rb") as raw:
-                packed = raw.read(2) == b"\x1f\x8b"
-                raw.seek(0)
-                unpacked = gzip.GzipFile(fileobj=raw) if packed else raw
-                with io.TextIOWrapper(unpacked, encoding="utf-8-sig", newline="\n") as lines:
-                    for line in lines:
-                        if "\0" in line:
-                            raise CommuteError(
-                                f"{self.path} is binary: give UTF-8 text or JSON lines, or .gz"
-                            )
-                        yield line
-        except UnicodeDecodeError as error:
-            raise CommuteError(
-                f"{self.path} is not UTF-8 (byte {error.object[error.start]:#04x}): convert it, or give text"
-            ) from error
-        except (EOFError, gzip.BadGzipFile) as error:
-            raise CommuteError(f"{self.path} is cut short or not gzip ({error}): fetch it again") from error
-        except OSError as error:
-            raise CommuteError(
-                f"cannot read {self.path} ({reason(error)}): give a file that exists"
-            ) from error
+        return any(mark in line for line in lines(self.path))
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from experiments.quadratic.statistics import plain
 from experiments.results import dump
 from experiments.storage import reason, write
 
-SIZES = ("full", "default", "smoke", "trial")
+SIZES = ("full", "default", "smoke")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -36,6 +36,9 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder of the study")
     parser.add_argument("--size", choices=SIZES, default="full", help="the size of the study")
     parser.add_argument("--only", metavar="I/N", default="1/1", help="every N-th piece from the I-th")
+    parser.add_argument(
+        "--collect", action="store_true", help="write results without missing maps of validity"
+    )
     parser.add_argument("--publish", type=Path, metavar="FILE", help="write the results as a committed part")
     options = parser.parse_args(argv)
     signal.signal(signal.SIGTERM, _stop)
@@ -58,7 +61,7 @@ def _run(options: argparse.Namespace, argv: Sequence[str]) -> None:
     every = pieces(settings)
     folder = options.out / "pieces"
     write(options.out / "settings.json", _checked(options.out / "settings.json", settings))
-    mine = list(every)[_share(options.only)]
+    mine = [] if options.collect else list(every)[_share(options.only)]
     layout = "{percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} pieces, {elapsed} gone, {remaining} left  {desc}"
     started = time.monotonic()
     with tqdm(total=len(mine), bar_format=layout, disable=None) as bar:
@@ -71,6 +74,9 @@ def _run(options: argparse.Namespace, argv: Sequence[str]) -> None:
                 bar.write(f"{name}: {time.monotonic() - begun:.0f} s")
             bar.update()
     missing = [name for name in every if not (folder / f"{name}.json").exists()]
+    if options.collect:
+        every = {name: work for name, work in every.items() if name not in missing}
+        missing = [name for name in missing if not name.startswith("validity")]
     if missing:
         print(f"{len(missing)} pieces of other shares are missing, the first is {missing[0]}", flush=True)
         return

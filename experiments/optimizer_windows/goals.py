@@ -23,7 +23,11 @@ def goals(tilts: Sequence[Record], level: float) -> list[dict[str, Any]]:
     short = [r for r in tilts if r.case.k <= LONGEST]
     middling = [r for r in short if r.case.delta == MIDDLING]
     found = []
-    for name, what in (("trajectory", "disjoint batches"), ("trajectory, own batches", "own batches")):
+    for name, what in (
+        ("trajectory", "disjoint batches"),
+        ("trajectory, own batches", "own batches"),
+        ("trajectory, integrated, own batches", "own batches, integrated"),
+    ):
         found += _by_length(middling, name, f"tilts of 0.15, {what}", level)
     for some, what in ((short, "all tilts"), (middling, "tilts of 0.15")):
         told = summary(some, "trajectory", level)

@@ -21,9 +21,10 @@ def sentence(results: dict[str, Any]) -> str:
     told = result["tilts"][0]["predictors"]
     own, main = told["trajectory, own batches"], told["trajectory"]
     return (
-        f"On AdamW runs of a small GPT-2 the first variation has {own['right']['share']:.0%} of the signs of "
-        f"tilted mixtures from the run's own batches, and {_share(main['answered_right'])} of those that it "
-        "answers from other batches."
+        "On AdamW runs of a small GPT-2 one sweep of the first variation has "
+        f"{_share(own['answered_right'])} of the signs of tilts within its reach from the run's own batches, "
+        f"and {_share(main['answered_right'])} of those that it answers from other batches and that can be "
+        "told from noise."
     )
 
 
@@ -77,6 +78,7 @@ def _study(result: dict[str, Any], name: str, origin: str, *, small: bool = Fals
         ),
         tables.lengths(result["tilts_by_length"], level, f"Tilts of 0.15 by length. {origin}", _note(level)),
         Paragraph(PUBLISHED),
+        tables.strictness(result["strictness"], level, origin),
         tables.groups(
             result["tilts_by_size"],
             ("δ", "tail"),

@@ -16,6 +16,7 @@ LOOKS: dict[str, tuple[str, str, str]] = {
     "trajectory, own batches": (BLUE, "o", ":"),
     "trajectory, one sweep": (BLUE, "^", "--"),
     "trajectory, integrated": (PURPLE, "D", "-"),
+    "trajectory, integrated, own batches": (PURPLE, "D", ":"),
     "local": (VERMILION, "s", "-"),
     "local, preconditioned": (ORANGE, "s", "-"),
     "local-3": (ORANGE, "v", "-"),
@@ -74,8 +75,8 @@ def validity(result: dict[str, Any], name: str) -> str:
     """Relative error against the length of the window, one panel for each optimizer, and the minibatches."""
     maps = result["validity"]
     with style():
-        figure = Figure(figsize=(WIDTH, 11.0))
-        rows = figure.subplots(len(maps) + 1, 1, sharex=True)
+        figure = Figure(figsize=(WIDTH, 2.8 * (len(maps) + 1)))
+        rows = figure.subplots(len(maps) + 1, 1, sharex=True, squeeze=False)[:, 0]
         for axes, (optimizer, found) in zip(rows, maps.items(), strict=False):
             for predictor in (
                 "local",
@@ -89,7 +90,13 @@ def validity(result: dict[str, Any], name: str) -> str:
                 points = [(2 * c["k"], c["predictors"][predictor]["error"]) for c in cells]
                 _errors(axes, points, predictor)
             axes.set_title(f"{optimizer}, lr {found['rate']:g}, the same batch at every step")
-        for predictor in ("local", "local, preconditioned", "trajectory", "trajectory, own batches"):
+        for predictor in (
+            "local",
+            "local, preconditioned",
+            "trajectory",
+            "trajectory, own batches",
+            "trajectory, integrated, own batches",
+        ):
             points = [(2 * cell["k"], cell["errors"][predictor]) for cell in result["errors"]]
             _errors(rows[-1], points, predictor)
         rows[-1].set_title("AdamW, minibatches, predicted from disjoint ones")

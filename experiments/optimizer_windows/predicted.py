@@ -57,7 +57,8 @@ def dear(settings: Settings, start: Checkpoint, seed: int) -> dict[str, dict[str
     """The main tilt and the first swap without a tail, a trajectory for each, as ``auto`` takes it."""
     data, held_out = texts(settings).window(seed), texts(settings).held_out()
     found = {}
-    for k in (k for k, tail in windows(settings, start.place) if not tail and k <= settings.tilt_up_to):
+    longest = settings.tilt_up_to if seed < settings.own else settings.dear_up_to
+    for k in (k for k, tail in windows(settings, start.place) if not tail and k <= longest):
         shapes = [("tilt", *MAIN), ("raise", *MAIN), ("swap", 0.0, *SWAPS[0])]
         for shape in shapes if k <= settings.dear_up_to else shapes[:1]:
             case = Case(*shape, k, 0)
@@ -73,6 +74,7 @@ def dear(settings: Settings, start: Checkpoint, seed: int) -> dict[str, dict[str
                     optimizer=start.optimizer,
                     held_out=held_out,
                     predictor="trajectory",
+                    points=1 if case.kind == "raise" else None,
                 )
             )
     return found

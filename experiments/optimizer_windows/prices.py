@@ -1,8 +1,9 @@
 """What predictions cost beside running the branches: measured passes over batches, for K domains.
 
-Costs are those that ``predict_excess_loss`` and ``first_variation`` count while they run: gradients, and a
-product as two more. They depend on the numbers of domains, targets and steps, not on the model, so that a
-linear one is asked. Running the branches takes a run of every schedule and one of the reference.
+Costs are those that ``predict_excess_loss`` counts while it runs: gradients, and a product as two more; the
+local criterion's for one batch of every domain that it averages over. They depend on the numbers of domains,
+targets and steps, not on the model, so that a linear one is asked. Running the branches takes a run of every
+schedule and one of the reference.
 """
 
 from __future__ import annotations
@@ -33,18 +34,20 @@ def prices(settings: Settings) -> dict[str, Any]:
         names = list(data)
         mixture = dict.fromkeys(names, 1 / K)
         tilt = cv.WeightSchedule.tilt(mixture, names[0], names[1], DELTA, STEPS // 2)
-        every = {name: {name: 1.0} for name in names} | {"mixture": mixture}
-        for label, targets in (("mixture", {"mixture": mixture}), ("every", every)):
+        every = {name: {name: 1.0} for name in names}
+        first = {name: found[:1] for name, found in data.items()}
+        for label, targets in (("the mixture", {"mixture": mixture}), ("every domain", every)):
             costs = {
                 predictor: cv.predict_excess_loss(
                     model,
                     loss_fn,
-                    data,
+                    first if predictor == "local" else data,
                     tilt,
                     targets,
                     optimizer=optimizer,
-                    held_out={name: found[:1] for name, found in data.items()},
+                    held_out=first,
                     predictor=predictor,  # type: ignore[arg-type]
+                    points=1,
                 ).cost.training_steps
                 for predictor in PREDICTORS
             }

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from commute_verify.criterion.prediction.variation import ALPHA, relied_on
+from commute_verify.criterion.prediction.variation import ALPHA, AROUND
 from commute_verify.criterion.statistics import mean_and_stderr, p_values
 from experiments.optimizer_windows.cases import Case, Start, cases
 from experiments.optimizer_windows.pieces import disjoint_seeds, label
@@ -33,7 +33,7 @@ class Guess(NamedTuple):
 class Record:
     """One case and target: the mean excess over batch seeds, its standard error, and every guess at it.
 
-    ``resolved`` says that the mean differs from 0 at the level of 0.05.
+    ``p`` is the mean's two-sided p-value; ``resolved`` says that it is below 0.05.
     """
 
     start: Start
@@ -41,8 +41,13 @@ class Record:
     target: str
     observed: float
     stderr: float
-    resolved: bool
+    p: float
     guesses: Mapping[str, Guess] = field(default_factory=dict)
+
+    @property
+    def resolved(self) -> bool:
+        """Whether the mean differs from 0 at the level of 0.05."""
+        return self.p < ALPHA
 
     @property
     def type(self) -> str:
@@ -70,7 +75,7 @@ def _of(settings: Settings, found: Pieces, start: Start, case: Case) -> list[Rec
         for target, name, guess in source(settings, found, start, case, runs):
             guesses[TARGETS.index(target)][name] = guess
     return [
-        Record(start, case, target, float(mean[t]), float(stderr[t]), bool(p[t] < ALPHA), guesses[t])
+        Record(start, case, target, float(mean[t]), float(stderr[t]), float(p[t]), guesses[t])
         for t, target in enumerate(TARGETS)
     ]
 
@@ -86,12 +91,12 @@ def _sweeps(settings: Settings, found: Pieces, start: Start, case: Case, runs: A
     guesses: Guesses = []
     for t, target in enumerate(TARGETS):
         seen = float(runs[: settings.own, t].mean())
-        guess = Guess(float(own[:, t].mean()), relied_on(case.delta), seen)
+        guess = Guess(float(own[:, t].mean()), case.delta <= AROUND, seen)
         guesses.append((target, "trajectory, own batches", guess))
     if case.k >= settings.long_from:
         return guesses
     every = np.array([found[label(start, "sweeps", seed)][case.name] for seed in disjoint_seeds(settings)])
-    p, close = p_values(every), relied_on(case.delta)
+    p, close = p_values(every), case.delta <= AROUND
     for t, target in enumerate(TARGETS):
         guesses.append((target, "trajectory", Guess(float(every[:, t].mean()), close and bool(p[t] < ALPHA))))
         guesses.append((target, "trajectory, one seed", Guess(float(every[0, t]), close)))

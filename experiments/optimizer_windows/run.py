@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-import torch
-
+from experiments.one_core import on_one_core
 from experiments.optimizer_windows.goals import MIDDLING, goals
 from experiments.optimizer_windows.pieces import label, pieces
 from experiments.optimizer_windows.records import Pieces, Record, records
@@ -24,21 +24,20 @@ DEAR = (
     "local-3",
     "memory",
 )
-ALL = (*TRAJECTORY, *DEAR, *LOCAL, *SIGNS)
+STRICTNESS = (0.05, 0.01, 0.002)
+"""Levels at which an observed mean counts as different from 0."""
+SIZED = (*TRAJECTORY, *DEAR, *LOCAL)
+ALL = (*SIZED, *SIGNS)
 
 
+@on_one_core
 def study(settings: Settings) -> dict[str, Any]:
     """All pieces in one go, and what they come to."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        return collected(settings, {name: plain(work()) for name, work in pieces(settings).items()})
-    finally:
-        torch.set_num_threads(threads)
+    return collected(settings, {name: plain(work()) for name, work in pieces(settings).items()})
 
 
 def collected(settings: Settings, found: Pieces) -> dict[str, Any]:
-    """The results of a study whose pieces are there."""
+    """The results of a study; maps of validity may be missing, all else is there."""
     every = records(settings, found)
     tilts = [r for r in every if r.case.kind == "tilt"]
     middling = [r for r in tilts if r.case.delta == MIDDLING]
@@ -63,17 +62,31 @@ def collected(settings: Settings, found: Pieces) -> dict[str, Any]:
             "tilts_by_size": _cells(tilts, lambda r: [r.case.delta, r.case.tail], level),
             "tilts_by_target": _cells(middling, lambda r: [r.type, r.case.tail], level),
             "tilts_by_start": _cells(middling, lambda r: [r.start[0], r.start[1], r.case.tail], level),
+            "strictness": [
+                {
+                    "level": bar,
+                    **_cells([replace(r, p=_passed(r.p, bar)) for r in middling], lambda r: ["all"], level)[
+                        0
+                    ],
+                }
+                for bar in STRICTNESS
+            ],
             "tilts": _cells(tilts, lambda r: ["all"], level),
             "raises": _cells([r for r in every if r.case.kind == "raise"], window, level),
             "swaps_by_length": _cells(swaps, window, level),
             "swaps": _cells(swaps, lambda r: ["all"], level),
             "swaps_by_target": _cells(swaps, lambda r: [r.type, r.case.tail], level),
             "errors": [
-                {"k": k, "errors": {name: errors([r for r in plain_ if r.case.k == k], name) for name in ALL}}
+                {
+                    "k": k,
+                    "errors": {name: errors([r for r in plain_ if r.case.k == k], name) for name in SIZED},
+                }
                 for plain_ in [[r for r in middling if not r.case.tail]]
                 for k in sorted({r.case.k for r in plain_})
             ],
-            "validity": {name: mapped(found[f"validity-{name}"]) for name in OPTIMIZERS},
+            "validity": {
+                name: mapped(found[f"validity-{name}"]) for name in OPTIMIZERS if f"validity-{name}" in found
+            },
             "curvature_costs": _costs(found),
             "prices": found["prices"],
             "goals": goals(tilts, level),
@@ -81,13 +94,18 @@ def collected(settings: Settings, found: Pieces) -> dict[str, Any]:
     )
 
 
+def _passed(p: float, bar: float) -> float:
+    """A p-value that counts as resolved where it is below the bar, and never elsewhere."""
+    return p if p < bar else 1.0
+
+
 def rows(settings: Settings, found: Pieces) -> str:
     """Every case and target as CSV, to be looked at and summed up in other ways."""
-    lines = ["lr,step,kind,delta,first,second,k,tail,target,observed,stderr,resolved," + ",".join(ALL)]
+    lines = ["lr,step,kind,delta,first,second,k,tail,target,observed,stderr,p," + ",".join(ALL)]
     for r in records(settings, found):
         c = r.case
         told = [r.start[0], r.start[1], c.kind, c.delta, c.first, c.second, c.k, c.tail, r.target]
-        told += [f"{r.observed:.4e}", f"{r.stderr:.2e}", int(r.resolved)]
+        told += [f"{r.observed:.4e}", f"{r.stderr:.2e}", f"{r.p:.2e}"]
         told += [f"{r.guesses[name].value:.4e}" if name in r.guesses else "" for name in ALL]
         lines.append(",".join(map(str, told)).replace('"', ""))
     return "\n".join(lines) + "\n"

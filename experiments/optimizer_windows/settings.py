@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-import numpy as np
-
 from commute_verify.errors import CommuteError
+from experiments.positive import check_positive
 
 DOMAINS = ("a", "b", "c", "d")
 TARGETS = (*DOMAINS, "mixture")
@@ -28,8 +27,8 @@ class Settings:
     run on ``observed`` seeds of batches; predictions are taken from ``own`` of the same ones, and from
     ``disjoint`` other ones. What costs a run for each schedule is predicted for the first tilt of 0.15 and
     the first swap: the trajectory integrated at Gauss points from ``own`` seeds and ``dear_seeds`` disjoint
-    ones, tilts up to ``tilt_up_to`` and the rest up to ``dear_up_to`` steps, frozen curvature and order 3
-    from ``slow_rows`` rows. ``level`` is the confidence of intervals.
+    ones, up to ``dear_up_to`` steps, tilts from their own batches up to ``tilt_up_to``; frozen curvature
+    and order 3 from ``slow_rows`` rows. ``level`` is the confidence of intervals.
     """
 
     seed: int = 11
@@ -61,11 +60,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Refuse sizes that are not positive, too few seeds, and lengths that do not ascend."""
-        for field in fields(self):
-            value = getattr(self, field.name)
-            entries = np.ravel(value)
-            if field.name != "seed" and (not entries.size or entries.min() <= 0):
-                raise CommuteError(f"{field.name} is {value}: expected positive numbers, at least one")
+        check_positive(self)
         if min(self.observed, self.disjoint) < FEWEST or self.own > self.observed:
             raise CommuteError(
                 f"observed {self.observed}, disjoint {self.disjoint}, own {self.own}: expected at least "
@@ -95,16 +90,23 @@ class Settings:
 
     @classmethod
     def default(cls) -> Self:
-        """The scale of the report: one checkpoint, short windows, under a minute."""
+        """The scale of the report: one layer, one start and short windows, under a minute."""
         return cls(
+            width=16,
+            context=16,
+            layers=1,
+            held_out_rows=32,
+            local_rows=24,
+            slow_rows=8,
             starts=((1e-3, 100),),
-            lengths=(1, 5, 10),
-            tail=20,
-            tailed=(1, 5),
+            lengths=(1, 5),
+            tailed=(5,),
+            tail=10,
             observed=3,
             disjoint=3,
-            dear_up_to=5,
-            map_lengths=(1, 4, 16),
+            dear_up_to=1,
+            tilt_up_to=5,
+            map_lengths=(2,),
         )
 
     @classmethod
@@ -124,15 +126,11 @@ class Settings:
             observed=2,
             disjoint=2,
             dear_up_to=1,
-            map_lengths=(1, 2),
+            tilt_up_to=1,
+            map_lengths=(1,),
         )
 
     @classmethod
     def full(cls) -> Self:
         """The committed study: about an hour of one core."""
         return cls()
-
-    @classmethod
-    def trial(cls) -> Self:
-        """Another seed, other batches and languages: what rules were developed on, no part of the report."""
-        return cls(seed=5)

@@ -106,6 +106,29 @@ def goals(found: Sequence[dict[str, Any]]) -> Table:
     return Table(("Aim", "came out", "wanted", ""), rows, "The aims that were set before the study ran.")
 
 
+def strictness(found: Sequence[dict[str, Any]], level: float, origin: str) -> Table:
+    """How the share of right signs depends on what counts as resolved."""
+    rows = tuple(
+        (
+            f"{cell['level']:g}",
+            f"{cell['resolved']} of {cell['cases']}",
+            f"{cell['level'] * cell['cases']:.1f}",
+            right(cell["predictors"].get("trajectory"), "right"),
+            ratio(cell["predictors"].get("trajectory")),
+            right(cell["predictors"].get("trajectory"), "answered_right"),
+        )
+        for cell in found
+    )
+    return Table(
+        ("level", "resolved", "by chance alone", "right", "ratio", "answered: right"),
+        rows,
+        "Tilts of 0.15 from disjoint batches, by the level at which an observed mean counts as different "
+        f"from 0. “By chance alone”: how many would pass if no order mattered; half of those are wrong by "
+        f"chance. {origin}",
+        f"Exact {level:.0%} intervals.",
+    )
+
+
 def costs(prices: dict[str, Any], curvature: dict[str, float]) -> Table:
     """Training steps for each step of the window: predictors beside running the branches."""
     window = prices["window"]
@@ -117,24 +140,24 @@ def costs(prices: dict[str, Any], curvature: dict[str, float]) -> Table:
         rows.append(
             (
                 str(K),
-                f"the {row['targets']}" if row["count"] == 1 else f"{row['count']}, {row['targets']}",
+                row["targets"],
                 f"{steps['local']:.0f}",
                 f"{steps['memory'] / window:.1f}",
                 f"{sweep:.1f}",
                 str(tilts),
                 str(tilts + 1),
                 f"{(tilts + 1) / sweep:.1f}",
-                f"{max(2, int(sweep))}",
+                f"{max(1, int(sweep))}",
             )
         )
     note = "; ".join(f"{name} {value:.0f}" for name, value in sorted(curvature.items()))
     return Table(
         ("$K$", "targets", "local", "memory", "sweep", "tilts", "runs", "runs / sweep", "pays from"),
         tuple(rows),
-        "What predictions cost, in training steps: the local criterion once, memory and the trajectory's "
-        "sweep for each step of the window. Running the branches costs a step for each of them and for the "
-        "reference, all targets included. “Pays from” is the number of schedules from which one sweep is "
-        "cheaper than runs of them and of the reference.",
+        "What predictions cost, in training steps: the local criterion once, for each batch that it averages "
+        "over, memory and the trajectory's sweep for each step of the window. Running the branches costs a "
+        "step for each of them and for the reference, all targets included. “Pays from” is the number of "
+        "schedules from which one sweep is cheaper than runs of them and of the reference.",
         "Passes as the library counts them while it runs, a product as two gradients beside its own. "
         f"Predictors that run for each schedule took, whatever the window's length, in the median: {note}."
         if note

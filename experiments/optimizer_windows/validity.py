@@ -21,7 +21,8 @@ from experiments.optimizer_windows.texts import texts
 from experiments.optimizer_windows.training import Checkpoint, Data, checkpoints, loss_fn, losses, take_step
 
 OPTIMIZERS = ("SGD", "momentum", "AdamW")
-RATES = {"SGD": 0.1, "momentum": 0.01}
+RATES = {"SGD": 5e-3, "momentum": 5e-4}
+"""Well below the edge of stability, 2 / λ_max, at the full study's main start, where λ_max is about 115."""
 WARMING = 30
 """Steps of the optimizer before the window, on other batches."""
 ONE = "trajectory, one sweep"

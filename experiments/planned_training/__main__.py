@@ -6,9 +6,9 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-from experiments.beyond_local.run import on_one_core
 from experiments.committed import study
 from experiments.experiment import Part
+from experiments.one_core import on_one_core
 from experiments.planned_training.case import of_seed
 from experiments.planned_training.settings import Settings
 from experiments.planned_training.statistics import summed_up

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from experiments.beyond_local.run import on_one_core
+from experiments.one_core import on_one_core
 from experiments.planned_training.case import of_seed
 from experiments.planned_training.settings import Settings
 from experiments.planned_training.statistics import summed_up

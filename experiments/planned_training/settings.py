@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Self
 
 from commute_verify.errors import CommuteError
 from experiments.optimizer_windows.settings import DOMAINS
 from experiments.optimizer_windows.settings import Settings as Windows
+from experiments.positive import check_positive
 
 
 @dataclass(frozen=True)
@@ -54,10 +55,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Refuse numbers that are not positive, and weights that do not share out steps."""
-        for each in fields(self):
-            value = getattr(self, each.name)
-            if min(value if isinstance(value, tuple) else (value,)) <= 0:
-                raise CommuteError(f"{each.name} is {value}: expected positive numbers")
+        check_positive(self)
         for name, count in (("weights", len(DOMAINS)), ("imbalanced", 2)):
             value = getattr(self, name)
             shares = [weight * self.steps for weight in value] + [weight * self.batch for weight in value]

@@ -1,10 +1,11 @@
 """What the planning experiment is run with."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Self
 
 from commute_verify.errors import CommuteError
 from experiments import quadratic
+from experiments.positive import check_positive
 
 
 @dataclass(frozen=True)
@@ -41,12 +42,9 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Refuse sizes and grids that are empty or not positive, and a level or decay above 1."""
-        for field in fields(self):
-            value = getattr(self, field.name)
-            entries = value if isinstance(value, tuple) else (value,)
-            least = 0 if field.name in ("seed", "signals") else 1e-9
-            if not entries or min(entries) < least:
-                raise CommuteError(f"{field.name} is {value}: expected positive numbers, at least one")
+        check_positive(self, ("seed", "signals"))
+        if self.seed < 0 or min(self.signals, default=-1.0) < 0:
+            raise CommuteError(f"seed {self.seed}, signals {self.signals}: expected numbers of at least 0")
         if self.level >= 1 or self.decay > 1 or max(self.domain_counts) > 8:
             raise CommuteError(
                 f"level {self.level}, decay {self.decay}, domain_counts {self.domain_counts}: expected a "

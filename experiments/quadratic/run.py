@@ -1,9 +1,9 @@
 """The parts of the quadratic experiment, each a pure function of the settings."""
 
 from collections.abc import Callable
-from functools import wraps
-from typing import Any, TypeVar
+from typing import Any
 
+from experiments.one_core import on_one_core
 from experiments.quadratic.figure1 import figure1
 from experiments.quadratic.figure2 import figure2
 from experiments.quadratic.many_domains import many_domains
@@ -11,25 +11,10 @@ from experiments.quadratic.settings import Settings
 from experiments.quadratic.table1 import table1_fixed, table1_fresh
 
 PartFunction = Callable[[Settings], dict[str, Any]]
-Chosen = TypeVar("Chosen")
-
-
-def on_one_thread(part: Callable[[Chosen], dict[str, Any]]) -> Callable[[Chosen], dict[str, Any]]:
-    """Batches of small matrices: more BLAS threads only wait for each other."""
-
-    @wraps(part)
-    def limited(settings: Chosen) -> dict[str, Any]:
-        from threadpoolctl import threadpool_limits
-
-        with threadpool_limits(1, user_api="blas"):
-            return part(settings)
-
-    return limited
 
 
 PARTS: dict[str, PartFunction] = {
-    part.__name__: on_one_thread(part)
-    for part in (figure1, figure2, table1_fresh, table1_fixed, many_domains)
+    part.__name__: on_one_core(part) for part in (figure1, figure2, table1_fresh, table1_fixed, many_domains)
 }
 
 

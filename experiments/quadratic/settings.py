@@ -1,9 +1,10 @@
 """What the quadratic experiment is run with."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Self
 
 from commute_verify.errors import CommuteError
+from experiments.positive import check_positive
 
 
 @dataclass(frozen=True)
@@ -37,11 +38,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Refuse sizes and grids that are empty or not positive, and a level or decay above 1."""
-        for field in fields(self):
-            value = getattr(self, field.name)
-            entries = value if isinstance(value, tuple) else (value,)
-            if field.name != "seed" and (not entries or min(entries) <= 0):
-                raise CommuteError(f"{field.name} is {value}: expected positive numbers, at least one")
+        check_positive(self)
         if self.level >= 1 or self.decay > 1:
             raise CommuteError(
                 f"level {self.level}, decay {self.decay}: expected a level < 1 and a decay ≤ 1"

@@ -1,12 +1,11 @@
 """The parts of the transformer experiment, each a pure function of the settings."""
 
 from collections.abc import Callable
-from functools import wraps
 from typing import Any
 
 import numpy as np
-import torch
 
+from experiments.one_core import on_one_core
 from experiments.quadratic.statistics import plain
 from experiments.transformer_flow.ladder import SWAP, Window, curvature, ladder
 from experiments.transformer_flow.predictions import derivatives
@@ -66,23 +65,8 @@ def tilt_skewed(settings: Settings) -> dict[str, Any]:
     return ladder(settings, Window(*settings.tilt_skewed))
 
 
-def _on_one_thread(part: PartFunction) -> PartFunction:
-    """Small tensors: more threads only wait for each other, and sum in another order."""
-
-    @wraps(part)
-    def limited(settings: Settings) -> dict[str, Any]:
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            return part(settings)
-        finally:
-            torch.set_num_threads(threads)
-
-    return limited
-
-
 PARTS: dict[str, PartFunction] = {
-    part.__name__: _on_one_thread(part) for part in (model, swap, tilt_even, tilt_skewed)
+    part.__name__: on_one_core(part) for part in (model, swap, tilt_even, tilt_skewed)
 }
 
 

@@ -1,11 +1,12 @@
 """What the transformer experiment is run with."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 
 from commute_verify.errors import CommuteError
+from experiments.positive import check_positive
 
 LANGUAGES = 2
 
@@ -40,11 +41,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Refuse sizes that are not positive, a ladder that does not ascend, tilts off the simplex."""
-        for field in fields(self):
-            value = getattr(self, field.name)
-            entries = value if isinstance(value, tuple) else (value,)
-            if field.name != "seed" and (not entries or min(entries) <= 0):
-                raise CommuteError(f"{field.name} is {value}: expected positive numbers, at least one")
+        check_positive(self)
         if len(self.windows) < 2 or np.any(np.diff(self.windows) <= 0):
             raise CommuteError(f"windows are {self.windows}: expected at least two, ascending")
         for name in ("tilt_even", "tilt_skewed"):

@@ -98,8 +98,8 @@ def predict_excess_loss(
 
     - ``trajectory``: the exact first variation along the run to come, through the optimizer's own update,
       its memory, decay, clipping and learning rates. Step s takes batch s of every domain, weighted. From
-      the reference to the schedule it is integrated at ``points`` Gauss points: one where no weight changes
-      by more than 0.2, else three.
+      the reference to the schedule it is integrated at ``points`` Gauss points, three by default; slopes that
+      do not explain the losses at these points make it abstain, and so does a single point.
 
     - ``memory``: what the optimizer's buffers alone do, with all gradients taken at the start. A common
       tail is part of the schedule.

@@ -157,7 +157,8 @@ class Surface:
             with located(f"domain {name!r}, batch {number}"):
                 found = self.derivatives(at, batch, [] if v is None else [v], name)
                 if not bool(found.gradient.isfinite().all()):
-                    raise CommuteError("a gradient that is not finite; leave the batch out, or give float32")
+                    kind = CommuteError if at is self.theta else NotFiniteError
+                    raise kind("a gradient that is not finite; leave the batch out, or give float32")
             total += found.weight * found.loss
             weights += found.weight
             g.add_(found.gradient, alpha=found.weight)

@@ -12,12 +12,10 @@ from commute_verify.criterion.prediction.rung import Found
 
 Array = NDArray[np.float64]
 
-NEAR = 0.2
-"""The largest change of a weight that one sweep half way is relied on for."""
 UNEXPLAINED = 0.1
 """How far the slopes may miss the change of loss from the first point to the last."""
-ENOUGH = 3
-"""Gauss and Legendre points for a change of weights that is larger."""
+POINTS = 3
+"""Gauss and Legendre points, unless others are asked for: with two or more, the losses check the slopes."""
 
 
 def trajectory(question: Question) -> Found:
@@ -26,7 +24,7 @@ def trajectory(question: Question) -> Found:
     training = Training(question.fields, question.optimizer, rates, question.seed)
     change = weights - reference
     largest = float(np.abs(change).max())
-    points = question.points or (1 if largest <= NEAR else ENOUGH)
+    points = question.points or POINTS
     nodes, shares = np.polynomial.legendre.leggauss(points)
     places, shares = (nodes + 1) / 2, shares / 2
     slopes, losses = np.zeros((2, points, len(question.mixing)))
@@ -35,9 +33,7 @@ def trajectory(question: Question) -> Found:
         slopes[i] = np.einsum("tsk,sk->t", found.sensitivity, change)
         losses[i] = found.losses
     excess = shares @ slopes
-    verdicts = [
-        _judged(largest, places, slopes[:, t], losses[:, t], float(excess[t])) for t in range(len(excess))
-    ]
+    verdicts = [_judged(places, slopes[:, t], losses[:, t], float(excess[t])) for t in range(len(excess))]
     notes = (
         f"the first variation along the run, over {len(rates)} steps, at {points} "
         f"point{'s' * (points > 1)} between the reference and the schedule (largest change of a weight "
@@ -46,10 +42,10 @@ def trajectory(question: Question) -> Found:
     return Found(excess, verdicts, notes)
 
 
-def _judged(largest: float, places: Array, slopes: Array, losses: Array, integral: float) -> Verdict:
-    """One sweep is relied on for a small change; of several, slopes must explain the losses they ended in."""
+def _judged(places: Array, slopes: Array, losses: Array, integral: float) -> Verdict:
+    """The slopes must explain the losses that they ended in; a single sweep cannot be held against any."""
     if len(slopes) == 1:
-        return verdict("the largest change of a weight", largest, NEAR, "for a single sweep at most")
+        return verdict("the number of further points that a single sweep needs", 1.0, 0.0, "left out at most")
     antiderivative = np.polynomial.Polynomial.fit(places, slopes, len(slopes) - 1).integ()
     explained = float(antiderivative(places[-1]) - antiderivative(places[0]))
     seen = float(losses[-1] - losses[0])

@@ -26,17 +26,10 @@ ALPHA = 0.05
 """With replicates: a sign whose p-value is not below this is not resolved, and not answered."""
 AROUND = 0.2
 """How far from the swept weights, on both sides of them, one sweep is relied on."""
+ALONE = verdict("the number of further replicates that a sign needs", 1.0, 0.0, "left out at most")
+"""A single replicate."""
 ROUNDING = 1e-9
 """How far the middle of two schedules may be from the swept one."""
-
-
-def relied_on(distance: float) -> bool:
-    """Whether a sweep in the middle of two schedules is relied on for weights so far from it.
-
-    >>> relied_on(0.15), relied_on(0.3)
-    (True, False)
-    """
-    return distance <= AROUND
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,9 +59,9 @@ class FirstVariation:
         """L_t after ``schedule`` less L_t after ``against``, judged; no further pass over the model.
 
         It answers where the schedule that was swept is the middle of the two, as constant weights are of a
-        tilt and the same tilt in the other order, where no weight is further than 0.2 from it, and, with
-        replicates, where the p-value of the sign is below 0.05 (Student). A single replicate does not know
-        how much of its value is chance in its batches: then the verdict is on the distance alone.
+        tilt and the same tilt in the other order, where no weight is further than 0.2 from it, and where the
+        p-value of the sign over replicates is below 0.05 (Student). A single replicate does not know how much
+        of its value is chance in its batches, and abstains.
 
         Raises CommuteError for other domains or another number of steps.
         """
@@ -84,11 +77,10 @@ class FirstVariation:
         for name, slopes in self.sensitivity.items():
             each = slopes[None] if self.replicates is None else self.replicates[name]
             values = np.einsum("rsk,sk->r", each, one - other)
-            stderr, sign = math.nan, judged
-            if len(values) > 1:
-                stderr = float(mean_and_stderr(values)[1])
-                sign = _worse(judged, resolved(float(p_values(values))))
-            found[name] = Predicted(float(values.mean()), stderr, sign, "trajectory")
+            known = len(values) > 1
+            stderr = float(mean_and_stderr(values)[1]) if known else math.nan
+            sign = resolved(float(p_values(values))) if known else ALONE
+            found[name] = Predicted(float(values.mean()), stderr, _worse(judged, sign), "trajectory")
         return found
 
     def _per_step(self, schedule: WeightSchedule) -> Array:

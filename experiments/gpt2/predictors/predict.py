@@ -1,0 +1,142 @@
+"""One piece: a predictor's excess losses at a checkpoint, on batches that no training of the study saw.
+
+What is predicted is half of L(θ_12) − L(θ_21), nats per token, right after the window: "orders" of the
+comparison.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from commute_verify.criterion.prediction import first_variation, predict_excess_loss
+from commute_verify.criterion.prediction.answer import DivergenceError
+from commute_verify.criterion.prediction.variation import AROUND
+from experiments.gpt2 import checkpoint
+from experiments.gpt2.measure import far_batches
+from experiments.gpt2.model import load_optimizer, loss_fn, optimizer_for
+from experiments.gpt2.perform import reach
+from experiments.gpt2.predictors.asked import Piece, Settings
+from experiments.gpt2.presets import Criterion
+from experiments.gpt2.shards import Shards
+from experiments.gpt2.study import Study
+
+Batches = dict[str, list[Tensor]]
+
+
+def answers(study: Study, shards: Shards, piece: Piece, settings: Settings) -> dict[str, Any]:
+    """Value and verdict for every tilt and domain; null where the predictor comes to no number."""
+    start = checkpoint.load(checkpoint.folder_of(study.run(piece.weights), piece.step))
+    model = start.model()
+    model.train(False)
+    model.set_attn_implementation("eager")  # fused attention has no second derivative
+    training = start.state.settings
+    optimizer = optimizer_for(model, training)
+    load_optimizer(optimizer, start.optimizer_state())
+    lr = training.lr_at(piece.step)
+    data = Data(study, shards, piece, settings)
+    cells = []
+    if piece.kind == "trajectory":
+        cells = _trajectory(model, optimizer, lr, piece, data)
+    else:
+        for delta in piece.deltas:
+            cells += _named(model, optimizer, lr, piece, delta, data, settings)
+    return {"step": piece.step, "window": piece.window, "predictor": piece.kind, "cells": cells}
+
+
+class Data:
+    """The batches of a piece, (sequences, context + 1) each, all different and far from every training's."""
+
+    def __init__(self, study: Study, shards: Shards, piece: Piece, settings: Settings) -> None:
+        """Deal each domain's last windows: targets, then memory or curvature, then a batch for every step."""
+        training = study.preset.training
+        whole = max(settings.memory, settings.frozen)
+        self.held_out: Batches = {}
+        self.at_once: Batches = {}
+        self.along: Batches = {}
+        steps = 2 * piece.window
+        for name, weight in piece.weights.items():
+            each = max(1, round(weight * training.batch))
+            count = settings.held_out + whole + steps * each
+            chosen = Criterion(batches=1, sequences=count)
+            context = training.architecture.context
+            used = reach(study)
+            (drawn,) = far_batches(shards, (name,), context, chosen, training.seed, used)[name]
+            size = settings.memory if piece.kind == "memory" else settings.frozen
+            self.held_out[name] = [drawn[: settings.held_out]]
+            self.at_once[name] = [drawn[settings.held_out :][:size]]
+            self.along[name] = [*drawn[settings.held_out + whole :].view(steps, each, -1)]
+
+
+def _trajectory(
+    model: nn.Module, optimizer: torch.optim.Optimizer, lr: float, piece: Piece, data: Data
+) -> list[dict[str, Any]]:
+    """One sweep along the constant weights serves all tilts: to first order both orders are mirror images."""
+    constant = piece.tilt(piece.deltas[0]).averaged()
+    targets = {name: {name: 1.0} for name in piece.weights}
+    found = first_variation(
+        model, loss_fn, data.along, constant, targets, optimizer=optimizer, lr=lr, held_out=data.held_out
+    )
+    return [
+        _cell(delta, target, value, delta <= AROUND, "the largest change of a weight", delta, AROUND)
+        for delta in piece.deltas
+        for target, value in found.excess(piece.tilt(delta)).items()
+    ]
+
+
+def _named(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    lr: float,
+    piece: Piece,
+    delta: float,
+    data: Data,
+    settings: Settings,
+) -> list[dict[str, Any]]:
+    """Half of what one order does against the other."""
+    targets = {name: {name: 1.0} for name in piece.weights}
+    try:
+        found = predict_excess_loss(
+            model,
+            loss_fn,
+            data.at_once,
+            piece.tilt(delta),
+            targets,
+            optimizer=optimizer,
+            predictor="memory" if piece.kind == "memory" else "frozen-curvature",
+            against=piece.tilt(-delta),
+            held_out=data.held_out,
+            lr=lr,
+            tolerance=settings.tolerance,
+            max_products=settings.products,
+        )
+    except DivergenceError:
+        return [_cell(delta, target, math.nan, False, "overflow", math.nan, 0.0) for target in targets]
+    return [
+        _cell(delta, target, found[target].value / 2, *_verdict(found[target].verdict)) for target in found
+    ]
+
+
+def _verdict(given: Any) -> tuple[bool, str, float, float]:
+    return given.valid, given.quantity, given.value, given.limit
+
+
+def _cell(
+    delta: float, target: str, value: float, valid: bool, quantity: str, size: float, limit: float
+) -> dict[str, Any]:
+    return {
+        "delta": delta,
+        "target": target,
+        "value": _number(value),
+        "answered": bool(valid),
+        "quantity": quantity,
+        "size": _number(size),
+        "limit": limit,
+    }
+
+
+def _number(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None

@@ -1,0 +1,225 @@
+"""The study of optimizer windows: real runs against torch alone, statistics, resumption, and its page."""
+
+import copy
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from commute_verify import CommuteError
+from commute_verify.report import Figure, Table
+from experiments.optimizer_windows import __main__ as command
+from experiments.optimizer_windows import observed, page, predicted, prices
+from experiments.optimizer_windows.cases import Case, cases, per_step
+from experiments.optimizer_windows.parts import COMMITTED, parts
+from experiments.optimizer_windows.pieces import disjoint_seeds, pieces
+from experiments.optimizer_windows.records import Guess, Record
+from experiments.optimizer_windows.run import collected, rows
+from experiments.optimizer_windows.settings import DOMAINS, TARGETS, Settings
+from experiments.optimizer_windows.statistics import by, summary
+from experiments.optimizer_windows.texts import texts
+from experiments.optimizer_windows.training import checkpoints, losses
+from tests.criterion_models import one_thread
+
+TINY = replace(
+    Settings.smoke(),
+    width=8,
+    context=8,
+    rows=2,
+    held_out_rows=4,
+    lengths=(1, 2),
+    tailed=(2,),
+    tail=2,
+    tilt_up_to=1,
+    map_lengths=(1,),
+    starts=((1e-2, 6),),
+)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread():
+    with one_thread():
+        yield
+
+
+@pytest.fixture(scope="module")
+def start():
+    return checkpoints(TINY)[1e-2, 6]
+
+
+def by_hand(start, weights, data):
+    """AdamW steps as a plain loop over domains takes them, and the losses at their end."""
+    model, optimizer = copy.deepcopy((start.model, start.optimizer))
+    for s, row in enumerate(weights):
+        optimizer.zero_grad()
+        for w, name in zip(row, DOMAINS, strict=True):
+            batch = data[name][s]
+            logits = model(batch[:, :-1]).logits
+            loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten())
+            (w * loss).backward()
+        optimizer.step()
+    return np.array(losses(model.double(), texts(TINY).held_out()))
+
+
+def excess_by_hand(start, case, seed=0):
+    one, other = (by_hand(start, per_step(s), texts(TINY).window(seed)) for s in case.schedules(TINY))
+    return one - other
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case("tilt", 0.15, "a", "b", 2, 2),
+        Case("raise", 0.15, "a", "b", 1, 0),
+        Case("swap", 0.0, "c", "d", 2, 2),
+    ],
+    ids=lambda case: case.name,
+)
+def test_observed_runs_are_those_of_a_plain_loop(start, case):
+    found = observed.observed(TINY, start, 0)[case.name]
+    expected = excess_by_hand(start, case)
+    assert np.abs(found - expected).max() < 2e-6  # roundoff of float32 in another order of sums
+    mirrored = replace(case, first=case.second, second=case.first)
+    assert np.abs(found - excess_by_hand(start, mirrored)).max() > 1e-4  # planted: the other order
+
+
+def test_a_sweep_predicts_its_own_run_and_not_the_mirrored_one(start):
+    found, seen = predicted.sweeps(TINY, start, 0), observed.observed(TINY, start, 0)
+    name = Case("tilt", 0.05, "a", "b", 1, 0).name
+    small = np.array(found[name]), np.array(seen[name])
+    assert np.abs(small[0] - small[1]).max() < 0.1 * np.abs(small[1]).max()  # order: δ³ beside δ
+    assert np.abs(small[0] + small[1]).max() > np.abs(small[1]).max()  # planted: the sign
+
+
+def test_batches_of_other_seeds_are_other_batches_and_the_same_seed_gives_the_same():
+    one, other = texts(TINY).window(0), texts(TINY).window(disjoint_seeds(TINY)[0])
+    assert all(torch.equal(x, y) for x, y in zip(one["a"], texts(TINY).window(0)["a"], strict=True))
+    seen = {tuple(row.tolist()) for batches in one.values() for batch in batches for row in batch}
+    again = {tuple(row.tolist()) for batches in other.values() for batch in batches for row in batch}
+    assert len(seen & again) < 0.2 * len(again)
+
+
+def record(observed_mean, guess, resolved=True, **told):
+    case = Case("tilt", 0.15, "a", "b", 5, 0)
+    p = 0.01 if resolved else 0.5
+    return Record((1e-3, 1), case, "a", observed_mean, 0.1, p, {"p": Guess(guess, **told)})
+
+
+def test_a_summary_counts_right_signs_ratios_and_what_is_answered():
+    found = summary(
+        [record(1.0, 2.0), record(-1.0, -1.0, answered=False), record(1.0, -1.0), record(1.0, 3.0, False)],
+        "p",
+        0.95,
+    )
+    assert (found["cases"], found["judged"], found["answered"], found["answered_of_all"]) == (4, 3, 2, 3)
+    assert (found["right"]["count"], found["answered_right"]["count"]) == (2, 1)
+    assert found["ratio"]["median"] == 0.5
+    assert found["right"]["low"] == pytest.approx(0.0943, abs=1e-4)  # Clopper and Pearson's table, 2 of 3
+    flipped = summary([record(1.0, -2.0)], "p", 0.95)
+    assert flipped["right"]["count"] == 0  # planted: the sign
+
+
+def test_a_guess_from_a_runs_own_batches_is_held_against_that_run():
+    found = summary([record(1.0, -2.0, resolved=False, observed=-4.0)], "p", 0.95)
+    assert (found["judged"], found["right"]["count"], found["ratio"]["median"]) == (1, 1, 2.0)
+
+
+def test_a_guess_that_is_no_number_is_not_judged():
+    assert summary([record(1.0, math.nan)], "p", 0.95)["judged"] == 0
+    assert by([record(1.0, 1.0)], lambda r: r.case.k, ["p", "q"], 0.95)[0]["predictors"].keys() == {"p"}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A study of everything at the smallest size, made in a folder."""
+    out = tmp_path_factory.mktemp("study")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prices, "KS", (2, 3))
+        patch.setattr(Settings, "smoke", classmethod(lambda cls: TINY))
+        assert command.main(["--out", str(out), "--size", "smoke", "--publish", str(out / "full.json")]) == 0
+        yield out
+
+
+def test_a_run_that_was_stopped_goes_on_to_the_same_bytes(whole, monkeypatch):
+    results = (whole / "results.json").read_bytes()
+    names = list(pieces(TINY))
+    lost = next(name for name in names if "sweeps" in name)
+    kept = whole / "pieces" / f"{lost}.json"
+    bytes_before = kept.read_bytes()
+    kept.unlink()
+    (whole / "results.json").unlink()
+    assert command.main(["--out", str(whole), "--size", "smoke", "--only", "1/1"]) == 0
+    assert kept.read_bytes() == bytes_before
+    assert (whole / "results.json").read_bytes() == results
+
+
+def test_a_folder_of_other_settings_is_refused(whole, capsys):
+    assert command.main(["--out", str(whole), "--size", "default"]) == 2
+    assert "other settings" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("share", ["0/2", "3/2", "x", "1"])
+def test_a_share_that_is_none_is_refused(whole, capsys, share):
+    assert command.main(["--out", str(whole), "--size", "smoke", "--only", share]) == 2
+    assert "I/N" in capsys.readouterr().err
+
+
+def test_prices_are_those_of_passes_counted_by_hand(whole):
+    found = {(row["K"], row["targets"]): row["steps"] for row in prices.prices(TINY)["rows"]}
+    N = prices.STEPS
+    for K, targets in ((2, 1), (2, 2), (3, 3)):
+        passes = N * K * (2 + 2 * targets) + (targets if targets > 1 else K)
+        assert found[K, "the mixture" if targets == 1 else "every domain"]["trajectory"] == passes / K
+
+
+def test_a_share_of_the_work_says_what_is_missing(whole, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(command, "pieces", lambda settings: {"one": lambda: {"x": 1}, "two": lambda: {}})
+    assert command.main(["--out", str(tmp_path), "--size", "smoke", "--only", "1/2"]) == 0
+    assert "first is two" in capsys.readouterr().out
+    assert json.loads((tmp_path / "pieces" / "one.json").read_text()) == {"x": 1}
+
+
+def test_every_case_has_a_row_and_the_page_shows_all_of_it(whole):
+    result = json.loads((whole / "results.json").read_text())
+    count = len(cases(TINY, TINY.main)) * len(TARGETS)
+    assert len((whole / "cases.csv").read_text().splitlines()) == 1 + count
+    told = {"small": result, "full": result}
+    shown = page.blocks(told)
+    assert sum(isinstance(block, Table) for block in shown) >= 8
+    assert {block.name for block in shown if isinstance(block, Figure)} == {
+        "optimizer-windows-signs",
+        "optimizer-windows-validity",
+    }
+    assert "first variation" in page.sentence(told)
+
+
+def test_results_do_not_depend_on_the_order_of_the_pieces(whole):
+    found = {name: json.loads((whole / "pieces" / f"{name}.json").read_text()) for name in pieces(TINY)}
+    turned = dict(reversed(list(found.items())))
+    assert collected(TINY, found) == collected(TINY, turned)
+    assert rows(TINY, found) == rows(TINY, turned)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rows": 0}, "rows is 0"),
+        ({"observed": 1}, "at least 2 seeds"),
+        ({"own": 9}, "no more own ones"),
+        ({"lengths": (5, 1)}, "ascend"),
+        ({"weights": (0.5, 0.4, 0.2, 0.1)}, "sum to 1"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(change, message):
+    with pytest.raises(CommuteError, match=message):
+        replace(Settings.full(), **change)
+
+
+def test_the_report_computes_a_small_study_and_shows_the_committed_one():
+    found = {part.name: part for part in parts("default")}
+    assert found["small"].committed is None
+    if COMMITTED.exists():
+        assert found["full"].committed == COMMITTED
