@@ -21,10 +21,10 @@ from experiments.planned_training.page import blocks, sentence
 from experiments.planned_training.parts import COMMITTED
 from experiments.planned_training.plans import PLANNERS, Plan, Planners
 from experiments.planned_training.rules import rankings, ranks
-from experiments.planned_training.statistics import cells, summed_up, versus
+from experiments.planned_training.statistics import cells, odd_and_even, summed_up, versus
 from experiments.planned_training.tables import find
 from experiments.planned_training.training import counts
-from experiments.planned_training.words import first_line
+from experiments.planned_training.words import first_line, odd_beside_even
 from experiments.results import load_committed
 
 DOMAINS = ("a", "b", "c", "d")
@@ -267,6 +267,30 @@ def test_plans_are_held_against_rivals_seed_by_seed():
         assert cell["lower"] == (a < b).sum()
     cell = find(found, by="trajectory", rival="random")
     assert cell["difference"]["mean"] == pytest.approx((values[:, 0] - values[:, 9:].mean(axis=1)).mean())
+
+
+def test_the_odd_part_turns_with_the_order_and_the_even_one_stays():
+    odd, even = np.random.default_rng(3).normal(size=(2, 20))
+    one, other = {"values": list(odd + even)}, {"values": list(even - odd)}
+    for found, part in zip(odd_and_even(one, other, 0.95), (odd, even), strict=True):
+        low, high = stats.ttest_1samp(part, 0).confidence_interval(0.95)
+        assert found["mean"] == pytest.approx((low + high) / 2)
+        assert found["half"] == pytest.approx((high - low) / 2)
+    turned = odd_and_even(other, one, 0.95)
+    assert turned[0]["mean"] == pytest.approx(-odd.mean())
+    assert turned[1]["mean"] == pytest.approx(even.mean())
+
+
+def test_the_size_that_pays_is_told_where_the_order_helps_and_moving_costs(seeds):
+    result = summed_up(replace(SMALL, seeds=2), seeds)
+    for by, shift in (("trajectory", -2e-3), ("trajectory, reversed", 2e-3)):
+        cell = find(result["cells"], target="mixture", shape="tilt", by=by)
+        cell["values"] = [shift + 4e-3 + noise for noise in (1e-6, -1e-6)]
+    # x → −2 x + 4 x² thousandths is least at x = 1/4, where it is −1/4
+    assert "the size that pays best is 0.25 of this one, for a gain of 0.2" in odd_beside_even(result)
+    for by in ("trajectory", "trajectory, reversed"):
+        find(result["cells"], target="mixture", shape="tilt", by=by)["values"] = [1e-3, -1e-3]
+    assert "pays best" not in odd_beside_even(result)
 
 
 def test_swapping_a_plan_and_its_reverse_turns_the_verdict():

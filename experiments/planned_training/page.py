@@ -6,7 +6,7 @@ from typing import Any
 
 from commute_verify.report import Block, Figure, Heading, Paragraph
 from experiments.planned_training import plots, tables
-from experiments.planned_training.words import first_line, imbalanced, several
+from experiments.planned_training.words import first_line, imbalanced, odd_beside_even, several
 
 COMMAND = "Made by `python -m experiments`."
 FULL = "Made by `python -m experiments.planned_training --out …`, committed."
@@ -41,6 +41,8 @@ def blocks(results: dict[str, Any]) -> list[Block]:
         ),
         tables.shape(result, "tilt"),
         tables.versus(result, "tilt"),
+        Paragraph(odd_beside_even(result)),
+        tables.parts(result),
         tables.shape(result, "blocks"),
         tables.versus(result, "blocks"),
         tables.promises(result),

@@ -97,6 +97,21 @@ def versus(seeds: Sequence[Sequence[Mapping[str, Any]]], level: float) -> list[d
     return found
 
 
+def odd_and_even(
+    cell: Mapping[str, Any], reverse: Mapping[str, Any], level: float
+) -> tuple[dict[str, float], dict[str, float]]:
+    """What turns its sign with the schedule, and what does not: half the difference and half the sum.
+
+    The first is the order's doing, the second what moving weights costs whichever way.
+
+    >>> odd, even = odd_and_even({"values": [1.0, 1.5]}, {"values": [3.0, 3.5]}, 0.95)
+    >>> odd["mean"], even["mean"]
+    (-1.0, 2.25)
+    """
+    one, other = np.array(cell["values"]), np.array(reverse["values"])
+    return mean_of((one - other) / 2, level), mean_of((one + other) / 2, level)
+
+
 def descents(seeds: Sequence[Sequence[Sequence[Any]]], level: float) -> dict[str, Any]:
     """What the accepted steps of descent promised and brought on the windows that they were planned on."""
     kept = [[step for step in steps if step[2]] for steps in seeds]

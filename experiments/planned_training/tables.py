@@ -8,6 +8,7 @@ from typing import Any
 from commute_verify.report import Table
 from experiments.optimizer_windows.settings import DOMAINS
 from experiments.planned_training.plans import PLANNERS
+from experiments.planned_training.statistics import odd_and_even
 
 NBSP = "\u00a0"
 MILLI = 1e3
@@ -72,6 +73,30 @@ def versus(result: Mapping[str, Any], which: str, target: str = "mixture") -> Ta
         "of the rival, in thousandths of a nat; below 0 the plan is better.",
         f"Paired means with {result['level']:.0%} Student intervals of {result['seeds']} seeds.",
     )
+
+
+def parts(result: Mapping[str, Any], target: str = "mixture") -> Table:
+    """What of a tilt's excess turns its sign with the order, and what does not."""
+    rows = []
+    for by in (*PLANNERS, "smallest last", "cosine", "gradient norm"):
+        cell = find(result["cells"], target=target, shape="tilt", by=by)
+        turned = find(result["cells"], target=target, shape="tilt", by=reverse(by))
+        odd, even = odd_and_even(cell, turned, result["level"])
+        promised = f"{cell['promised']['mean'] * MILLI:.2g}" if "promised" in cell else ""
+        rows.append((by, promised, milli(odd), milli(even)))
+    return Table(
+        ("planned by", "promised", "odd part", "even part"),
+        tuple(rows),
+        f"Tilts for {word(target, result)} and their reverses, in thousandths of a nat: half the difference, "
+        "which is what the order does and what planners predict, and half the sum, which any tilt of this "
+        "size costs.",
+        f"Means with {result['level']:.0%} Student intervals of {result['seeds']} seeds.",
+    )
+
+
+def reverse(by: str) -> str:
+    """The name of a planner's or rule's reverse."""
+    return "largest last" if by == "smallest last" else f"{by}, reversed"
 
 
 def promises(result: Mapping[str, Any]) -> Table:
