@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
 
@@ -133,6 +133,10 @@ class Objective:
         if not self._seen:
             with self.watched():
                 self.evaluate(self.leaves(), batch, lambda evaluation: evaluation.weight)
+
+    def gradients(self, loss: Tensor, leaves: Vector) -> Sequence[Tensor | None]:
+        """∂loss/∂leaf for each leaf, None where the loss does not touch it."""
+        return torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
 
     def look_at(self, batch: Batch) -> tuple[float, float]:
         """The summed loss of a batch and its weight, by a forward pass."""
