@@ -12,6 +12,7 @@ from torch.func import functional_call
 
 from commute_verify.criterion import checked
 from commute_verify.criterion.precision import HalfPrecision
+from commute_verify.criterion.shards import is_spread
 from commute_verify.criterion.vectors import Vector
 from commute_verify.errors import CommuteError
 
@@ -86,6 +87,11 @@ class Objective:
     ) -> Objective:
         """The objective of a module: its trainable parameters, or those whose names ``params`` accepts."""
         checked.model_and_loss(model, loss_fn, params)
+        if is_spread(model):
+            raise CommuteError(
+                "parameters spread over ranks, which order_effect alone takes, by one axis of fully_shard; "
+                "give the model whole on every rank"
+            )
         root = _Loss(model, loss_fn)
         chosen = {
             name: p
