@@ -22,10 +22,11 @@ from experiments.planned_training.parts import COMMITTED
 from experiments.planned_training.plans import PLANNERS, Plan, Planners
 from experiments.planned_training.rules import rankings, ranks
 from experiments.planned_training.statistics import cells, odd_and_even, summed_up, versus
-from experiments.planned_training.tables import find
+from experiments.planned_training.tables import NBSP, ROWS, find, milli
 from experiments.planned_training.training import counts
 from experiments.planned_training.words import first_line, odd_beside_even
 from experiments.results import load_committed
+from experiments.storage import ROOT
 
 DOMAINS = ("a", "b", "c", "d")
 WEIGHTS = np.array([0.4, 0.3, 0.2, 0.1])
@@ -335,6 +336,29 @@ def test_the_first_line_says_so_where_the_plain_bracket_loses(seeds):
     for mean, told in ((1.0, "loses to"), (-1.0, "beats"), (0.0, "is not told from")):
         cell["difference"] = {"mean": mean, "half": 0.5}
         assert f"Under AdamW the plain bracket {told} “smallest domain last”" in first_line(result)
+
+
+@pytest.mark.skipif(not COMMITTED.exists(), reason="no committed study")
+def test_the_page_on_planning_quotes_the_committed_study():
+    result = load_committed(COMMITTED)["result"]
+    page = " ".join((ROOT / "docs" / "planning.md").read_text(encoding="utf-8").split())
+    tilts = {by: find(result["cells"], target="mixture", shape="tilt", by=by) for by in ROWS}
+    odd, even = odd_and_even(tilts["trajectory"], tilts["trajectory, reversed"], result["level"])
+    pair = [find(result["two"], shape="tilt", by=by) for by in ("smallest last", "largest last")]
+    quoted = [
+        find(result["cells"], target="mixture", shape="stages", by="descent")["excess"],
+        odd,
+        even,
+        tilts["trajectory"]["excess"],
+        tilts["smallest last"]["excess"],
+        odd_and_even(*pair, result["level"])[0],
+        *(
+            find(result["versus"], target="mixture", shape="tilt", by=by, rival="smallest last")["difference"]
+            for by in ("plain bracket", "Adam bracket")
+        ),
+    ]
+    for one in quoted:
+        assert milli(one).replace(NBSP, " ").replace("-", "−") in page
 
 
 # bad input
