@@ -137,6 +137,14 @@ def test_adams_state_preconditions_and_gives_the_learning_rate(ask, world):
     assert not np.allclose(other.P["ru"], effect.P["ru"])
 
 
+def test_notes_are_sentences_and_leave_paths_as_they_are(ask, world):
+    _, told, _ = ask("run/checkpoint-2", "--quiet", "--target=ru")
+    told = "".join(told.split())  # lines may break within a path
+    path = world / "run" / "checkpoint-2" / "optimizer.pt"
+    assert f"intheTrainer'sorder,decayedbeforenotdecayed({path})." in told
+    assert ".." not in told
+
+
 def test_the_trajectory_answers_where_order_2_does_not(ask):
     given = ("--quiet", "--window=4", "--predictor=trajectory", "--target=ru")
     code, told, _ = ask("run/checkpoint-2", *given)
