@@ -21,4 +21,7 @@ def write(path: Path, text: str) -> None:
     try:
         write_text(path, text)
     except OSError as error:
-        raise CommuteError(f"cannot write {path} ({error.strerror or error}); make room for it") from error
+        raise CommuteError(
+            f"cannot write {path} ({error.strerror or error}); give a file in a folder that exists, may be "
+            "written to, and has room"
+        ) from error

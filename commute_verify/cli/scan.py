@@ -6,7 +6,8 @@ examples:
       --target mix=en:0.5,ru:0.5 --weights en=0.9,ru=0.1
 
 DIR holds scan.json (all numbers), scan.svg, scan.html, and effect_STEP.json of each checkpoint, for
-commute-verify plan. What is kept there of the same checkpoint, text and settings is not computed again.
+commute-verify plan (effect_STEP-2.json of another of the same step). What is kept there of the same
+checkpoint, text and settings is not computed again.
 
 exit codes: 0 every sign is resolved at every checkpoint; 3 not so; 2 bad input (what was measured is kept).
 """
