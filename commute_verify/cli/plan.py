@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from commute_verify.cli import DONE, NOT_RESOLVED, files, inputs
 from commute_verify.cli.asked import numbers
+from commute_verify.cli.printing import show
 from commute_verify.cli.schedule import amount
 from commute_verify.cli.schedule_file import ScheduleFile
 from commute_verify.errors import CommuteError
@@ -53,16 +54,15 @@ def run(options: argparse.Namespace) -> int:
     effect = inputs.read_effect(options.effect)
     totals = numbers(options.totals, "--totals")
     made = planned(effect, totals, options)
-    print(made.words)
-    print(counted(made.schedule.duration, totals, options.tokens_per_step, options.lr))
-    steps = ScheduleFile(made.schedule, "steps", options.tokens_per_step)
-    stages = steps.stages("tokens")
-    files.write(
-        options.out,
-        ScheduleFile(WeightSchedule.piecewise(stages), "tokens", options.tokens_per_step).to_json(),
-    )
+    stages = ScheduleFile(made.schedule, "steps", options.tokens_per_step).stages("tokens")
+    held = ScheduleFile(WeightSchedule.piecewise(stages), "tokens", options.tokens_per_step)
+    try:
+        files.write(options.out, held.to_json())
+    finally:
+        show(made.words)
+        show(counted(made.schedule.duration, totals, options.tokens_per_step, options.lr))
     if not options.quiet:
-        print(f"{options.out} is written: commute-verify export {options.out} --to …")
+        show(f"{options.out} is written: commute-verify export {options.out} --to …")
     return DONE if made.recommended else NOT_RESOLVED
 
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from commute_verify.cli import BAD_INPUT, DONE, NOT_RESOLVED
 from commute_verify.cli.asked import add_data_arguments
+from commute_verify.cli.printing import show
 from commute_verify.errors import CommuteError
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
     if not series:
         return BAD_INPUT
     for line in table(series, asked.weights):
-        print(line)
+        show(line)
     publish(series, asked.weights, options.out)
     if failed:
         return BAD_INPUT
