@@ -224,6 +224,7 @@ def test_the_page_holds_the_verdict_and_escapes_names(ask, world):
         (("--batches=4000",), "batches of 4 windows of 16 tokens, and 4000 are needed; give more text"),
         (("--context=100",), "--context 100; the model takes 2 to 64 tokens"),
         (("--json=/nowhere/effect.json",), "cannot write /nowhere/effect.json"),
+        (("--json=-",), "which others take for standard output"),
         (("--device=moon",), "--device moon: not here"),
         (
             ("--window=2000", "--lr=0.1", "--predictor=trajectory"),
