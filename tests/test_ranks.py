@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -28,16 +29,21 @@ def _one_thread():
         yield
 
 
-def torchrun(ranks, folder, *jobs):
-    out = folder / "out.json"
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
-    done = subprocess.run(
-        [*command, str(ROOT / "tests" / "rank_jobs.py"), str(out), *jobs],
+def launched(ranks, *command):
+    run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
+    return subprocess.run(
+        [*run, *map(str, command)],
         capture_output=True,
         text=True,
         timeout=500,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
+        check=False,
     )
+
+
+def torchrun(ranks, folder, *jobs):
+    out = folder / "out.json"
+    done = launched(ranks, ROOT / "tests" / "rank_jobs.py", out, *jobs)
     assert done.returncode == 0, done.stderr[-4000:]
     return json.loads(out.read_text())
 
@@ -106,6 +112,20 @@ def test_what_one_rank_is_refused_all_are_and_the_probe_runs_on_all(two):
     assert (first["logged"], second["logged"]) == ([2, 4], [])
     assert first["P"] == second["P"]
     assert len(first["P"]) == 2
+
+
+@needs_ranks
+@pytest.mark.slow
+@pytest.mark.parametrize(("dealt_by", "fails"), [("n // 10 % ranks", False), ("n % ranks", True)])
+def test_the_pages_lines_hold_on_two_ranks_and_dealing_single_batches_would_not(tmp_path, dealt_by, fails):
+    page = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    examples = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (several,) = (text for text in examples if "init_process_group" in text)
+    assert "n // 10 % ranks" in several
+    (tmp_path / "page.py").write_text(examples[0] + several.replace("n // 10 % ranks", dealt_by))
+    done = launched(2, tmp_path / "page.py")
+    assert bool(done.returncode) is fails, done.stderr[-4000:]
+    assert ("AssertionError" in done.stderr) is fails
 
 
 @needs_ranks
