@@ -30,6 +30,8 @@ from experiments.gpt2.parts import parts as gpt2_parts
 from experiments.noise import page as noise_page
 from experiments.optimizer_windows import page as optimizer_windows_page
 from experiments.page import render, render_again
+from experiments.planned_training import page as planned_training_page
+from experiments.planned_training.parts import parts as planned_training_parts
 from experiments.planning import page as planning_page
 from experiments.provenance import earlier_run, provenance
 from experiments.quadratic import page as quadratic_page
@@ -91,6 +93,19 @@ EXPERIMENTS = (
         optimizer_windows_page.blocks,
         optimizer_windows_page.sentence,
         code=("experiments/optimizer_windows", "experiments/gpt2", "experiments/quadratic"),
+    ),
+    Experiment(
+        "planned_training",
+        planned_training_parts,
+        planned_training_page.blocks,
+        planned_training_page.sentence,
+        code=(
+            "experiments/planned_training",
+            "experiments/planning",
+            "experiments/optimizer_windows",
+            "experiments/gpt2",
+            "experiments/quadratic",
+        ),
     ),
     Experiment(
         "noise",

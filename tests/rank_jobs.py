@@ -151,12 +151,15 @@ def main():
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", timeout=timedelta(seconds=20 if jobs == ["dies"] else 300))
     rank, ranks = distributed.get_rank(), distributed.get_world_size()
-    found = {job: globals()[job](rank, ranks) for job in jobs}
+    from tests import sharded_jobs
+
+    known = globals() | vars(sharded_jobs)
+    found = {job: known[job](rank, ranks) for job in jobs}
     if rank == 0:
         Path(out).write_text(json.dumps(found))
-    if jobs != ["dies"]:
+    if not jobs[-1].startswith("dies"):
         distributed.barrier()
-    distributed.destroy_process_group()
+        distributed.destroy_process_group()
     sys.stdout.flush()
     os._exit(0)
 

@@ -1,13 +1,5 @@
 """The criterion on several ranks, under a real ``torchrun``: one process's numbers, and errors, not hangs."""
 
-import json
-import os
-import re
-import subprocess
-import sys
-from pathlib import Path
-
-import numpy as np
 import pytest
 from torch import distributed
 
@@ -17,45 +9,15 @@ from commute_verify.criterion.ranks import Ranks
 from commute_verify.criterion.sampling import group_sizes
 from tests import rank_jobs
 from tests.criterion_models import one_thread, squares
+from tests.rank_launch import launched, needs_ranks, relative_gap, torchrun
 
-ROOT = Path(__file__).parents[1]
 EXACT = 1e-12
-needs_ranks = pytest.mark.skipif(not distributed.is_available(), reason="no torch.distributed here")
 
 
 @pytest.fixture(autouse=True, scope="module")
 def _one_thread():
     with one_thread():
         yield
-
-
-def launched(ranks, *command):
-    run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
-    return subprocess.run(
-        [*run, *map(str, command)],
-        capture_output=True,
-        text=True,
-        timeout=500,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        check=False,
-    )
-
-
-def torchrun(ranks, folder, *jobs):
-    out = folder / "out.json"
-    done = launched(ranks, ROOT / "tests" / "rank_jobs.py", out, *jobs)
-    assert done.returncode == 0, done.stderr[-4000:]
-    return json.loads(out.read_text())
-
-
-@pytest.fixture(scope="module")
-def two(tmp_path_factory):
-    """All that two ranks are asked, in one launch."""
-    return torchrun(2, tmp_path_factory.mktemp("two"), "equal", "planted", "several")
-
-
-def relative_gap(found, expected):
-    return np.abs(found - expected).max() / np.abs(expected).max()
 
 
 def one_process(ranks, kind, method):
@@ -76,29 +38,29 @@ def check_equal(ranks, effects):
 
 @needs_ranks
 @pytest.mark.slow
-def test_two_ranks_give_the_numbers_of_one_process_with_all_their_batches(two):
-    check_equal(2, two["equal"])
+def test_two_ranks_give_the_numbers_of_one_process_with_all_their_batches():
+    check_equal(2, launched(2)["equal"])
 
 
 @needs_ranks
 @pytest.mark.slow
-def test_four_ranks_give_the_numbers_of_one_process_with_all_their_batches(tmp_path):
-    check_equal(4, torchrun(4, tmp_path, "equal")["equal"])
+def test_four_ranks_give_the_numbers_of_one_process_with_all_their_batches():
+    check_equal(4, launched(4)["equal"])
 
 
 @needs_ranks
 @pytest.mark.slow
-def test_a_rank_that_is_not_told_the_weights_of_the_others_would_be_noticed(two):
-    check_equal(2, {case: text for case, text in two["planted"].items() if case.startswith("even")})
+def test_a_rank_that_is_not_told_the_weights_of_the_others_would_be_noticed():
+    check_equal(2, {case: text for case, text in launched(2)["planted"].items() if case.startswith("even")})
     for method in ("double-backward", "finite-difference"):
-        found = cv.OrderEffect.from_json(two["planted"][f"ragged {method}"])
+        found = cv.OrderEffect.from_json(launched(2)["planted"][f"ragged {method}"])
         assert relative_gap(found.P_replicates, one_process(2, "ragged", method).P_replicates) > 1e-6
 
 
 @needs_ranks
 @pytest.mark.slow
-def test_what_one_rank_is_refused_all_are_and_the_probe_runs_on_all(two):
-    first, second = two["several"]
+def test_what_one_rank_is_refused_all_are_and_the_probe_runs_on_all():
+    first, second = launched(2)["several"]
     for case, words in {
         "one rank has few": "rank 1 failed: ExhaustedError: domain 'a' holds 5 batches of the 13",
         "one rank fails": "rank 1 failed: NotFiniteError: domain 'b', batch 4: the loss is nan",
@@ -116,22 +78,8 @@ def test_what_one_rank_is_refused_all_are_and_the_probe_runs_on_all(two):
 
 @needs_ranks
 @pytest.mark.slow
-@pytest.mark.parametrize(("dealt_by", "fails"), [("n // 10 % ranks", False), ("n % ranks", True)])
-def test_the_pages_lines_hold_on_two_ranks_and_dealing_single_batches_would_not(tmp_path, dealt_by, fails):
-    page = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
-    examples = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    (several,) = (text for text in examples if "init_process_group" in text)
-    assert "n // 10 % ranks" in several
-    (tmp_path / "page.py").write_text(examples[0] + several.replace("n // 10 % ranks", dealt_by))
-    done = launched(2, tmp_path / "page.py")
-    assert bool(done.returncode) is fails, done.stderr[-4000:]
-    assert ("AssertionError" in done.stderr) is fails
-
-
-@needs_ranks
-@pytest.mark.slow
-def test_a_rank_that_ends_is_a_clear_error_on_the_others_and_no_hang(tmp_path):
-    told = torchrun(2, tmp_path, "dies")["dies"]["told"]
+def test_a_rank_that_ends_is_a_clear_error_on_the_others_and_no_hang():
+    told = torchrun(2, "dies")["dies"]["told"]
     assert told.startswith("rank 0 waited in vain for the others (")
     assert "look for the first error in the logs of all ranks" in told
 

@@ -35,16 +35,17 @@ Weights = dict[str, dict[tuple[int, int], float]]
 
 def check_alike(ranks: Ranks, objective: Objective, D: Vector | None, asked: object) -> None:
     """Refuse ranks that were asked something else, or hold another model or preconditioner."""
-    vectors = [{name: p} for name, p in objective.parameters.items()]
-    vectors += [] if D is None else [{name: scale} for name, scale in D.items()]
-    found = ranks.exchange((asked, [norm(vector) for vector in vectors]))
-    for number, (theirs, norms) in enumerate(found):
-        if theirs != found[0][0]:
+    everyone = ranks.exchange(asked)
+    for number, theirs in enumerate(everyone):
+        if theirs != everyone[0]:
             raise CommuteError(
-                f"ranks 0 and {number} were asked different things ({found[0][0]} and {theirs}); call "
+                f"ranks 0 and {number} were asked different things ({everyone[0]} and {theirs}); call "
                 "order_effect with the same arguments on every rank, its own batches excepted"
             )
-        if len(norms) != len(found[0][1]) or not np.allclose(norms, found[0][1], rtol=SAME, atol=0):
+    vectors = [{name: p} for name, p in (*objective.parameters.items(), *(D or {}).items())]
+    found = ranks.exchange([norm(vector) for vector in vectors])
+    for number, norms in enumerate(found):
+        if len(norms) != len(found[0]) or not np.allclose(norms, found[0], rtol=SAME, atol=0):
             raise CommuteError(
                 f"ranks 0 and {number} hold different parameters or moments; load the same checkpoint on "
                 "every rank"

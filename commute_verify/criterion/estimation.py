@@ -16,13 +16,14 @@ from commute_verify.criterion.dealt import check_alike, deal, joint, probed
 from commute_verify.criterion.effect import OrderEffect
 from commute_verify.criterion.hessian_products import Method, check_method
 from commute_verify.criterion.meter import Meter
-from commute_verify.criterion.objective import Batch, LossFunction, Objective
+from commute_verify.criterion.objective import Batch, LossFunction
 from commute_verify.criterion.precision import HALF
 from commute_verify.criterion.preconditioner import AdamPreconditioner, diagonal
 from commute_verify.criterion.ranks import Ranks
 from commute_verify.criterion.replicate import shares
 from commute_verify.criterion.run import Run
 from commute_verify.criterion.sampling import FEWEST_GROUPS, ExhaustedError, Supply, group_sizes
+from commute_verify.criterion.sharded import ShardedObjective, objective_of, sharded_method
 from commute_verify.criterion.undisturbed import detached_loaders, undisturbed
 from commute_verify.errors import CommuteError
 
@@ -73,6 +74,11 @@ def order_effect(
     longer than the group's timeout, is a CommuteError on the others. Of a DistributedDataParallel the module
     inside is taken.
 
+    A model that ``fully_shard`` (FSDP2) has spread is measured by finite differences, by all ranks at once:
+    each calls this with the same arguments and its own part of every batch, and batch n is that of all ranks
+    together. Parameters are moved in place, and put back bit for bit. FSDP must average gradients over the
+    ranks, as it does by default, and a budget is in passes.
+
     The model, its gradients, buffers, modes and all random states are left bitwise as they were. Hooks on its
     modules run as in any pass, so that one that records or logs sees those of the estimate as well. Raises
     CommuteError on bad input, naming domain and batch. Source: paper, eq. 6 and 7 (sign of eq. 6).
@@ -107,20 +113,28 @@ def order_effect(
     seed = checked.seed(seed)
     if isinstance(model, DistributedDataParallel):
         model = model.module
-    objective = Objective.of(model, loss_fn, params)
+    objective, shards = objective_of(model, loss_fn, params), Ranks()
+    if isinstance(objective, ShardedObjective):
+        method, shards = sharded_method(method, ranks, limit), objective.ranks
     meter = Meter(objective.device)
     with (
         ranks.failing_together(),
+        shards.answering(),
         undisturbed(model, domains.values(), seed),
-        closing(Supply(detached_loaders(domains), seed, max(sum(own), 1))) as supply,
+        closing(Supply(detached_loaders(domains), seed, max(sum(own), 1), shards)) as supply,
     ):
         D = None if preconditioner is None else diagonal(preconditioner, model, objective)
-        if ranks.size > 1:
-            check_alike(ranks, objective, D, (names, mixing, batches, method, seed))
+        for crew in (ranks, shards):
+            if crew.size > 1:
+                check_alike(crew, objective, D, (names, mixing, batches, until, budget, method, seed))
         first = {name: supply.peek(name) for name in names}
         together = shares(len(mixing), len(names))
         found = probed(ranks, objective, first, None if method == "auto" else method, seed, together)
-        run = Run(objective, supply, names, mixing, found, D, meter, progress and ranks.number == 0)
+        if isinstance(objective, ShardedObjective):
+            objective.check_sum(first[names[0]])
+        run = Run(
+            objective, supply, names, mixing, found, D, meter, progress and ranks.number == shards.number == 0
+        )
         try:
             if ranks.size > 1:
                 run.expect(own)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -36,7 +37,7 @@ def gradient(objective: Objective, batch: Batch) -> Gradient:
     except (RuntimeError, MemoryError) as error:
         raise explained(error, "gradient", "Check that loss_fn takes this batch") from error
     if not is_finite(found.vector):
-        odd = next(name for name, g in found.vector.items() if not g.isfinite().all())
+        odd = next(name for name, g in found.vector.items() if not is_finite({name: g}))
         raise CommuteError(
             f"the loss is {found.loss:.3g} but its gradient in {odd} is not finite; look for a root, "
             "logarithm or quotient at 0, or give float32"
@@ -46,17 +47,22 @@ def gradient(objective: Objective, batch: Batch) -> Gradient:
 
 def gradient_at(objective: Objective, leaves: Vector, batch: Batch) -> Gradient:
     """The same at other parameters, unchecked."""
-    return objective.evaluate(leaves, batch, lambda evaluation: _backward(evaluation, leaves))
+    return objective.evaluate(leaves, batch, lambda evaluation: _backward(objective, evaluation, leaves))
 
 
-def _backward(evaluation: Evaluation, leaves: Vector) -> Gradient:
-    found = derivatives(evaluation.loss, leaves)
+def _backward(objective: Objective, evaluation: Evaluation, leaves: Vector) -> Gradient:
+    found = _whole(objective.gradients(evaluation.loss, leaves), leaves)
     return Gradient(found, evaluation.weight, float(evaluation.loss.detach()))
 
 
-def derivatives(loss: Tensor, leaves: Vector, *, again: bool = False) -> Vector:
-    """∂loss/∂leaf for each leaf, 0 where the loss does not touch it; ``again`` to differentiate further."""
-    found = torch.autograd.grad(loss, list(leaves.values()), create_graph=again, allow_unused=True)
+def derivatives(loss: Tensor, leaves: Vector) -> Vector:
+    """∂loss/∂leaf for each leaf, 0 where the loss does not touch it, to be differentiated further."""
+    return _whole(
+        torch.autograd.grad(loss, list(leaves.values()), create_graph=True, allow_unused=True), leaves
+    )
+
+
+def _whole(found: Sequence[Tensor | None], leaves: Vector) -> Vector:
     if all(g is None for g in found):
         raise CommuteError(
             "the loss does not depend on the chosen parameters; check loss_fn and params=, and checkpoint "

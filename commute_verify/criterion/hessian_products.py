@@ -54,7 +54,7 @@ def _double_backward(objective: Objective, batch: Batch, directions: Sequence[Ve
     leaves = objective.leaves()
 
     def twice(evaluation: Evaluation) -> Products:
-        g = derivatives(evaluation.loss, leaves, again=True)
+        g = derivatives(evaluation.loss, leaves)
         curved = {name: entry for name, entry in g.items() if entry.requires_grad}
         products = []
         for number, direction in enumerate(directions, start=1):

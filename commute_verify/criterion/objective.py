@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
 
@@ -12,6 +12,7 @@ from torch.func import functional_call
 
 from commute_verify.criterion import checked
 from commute_verify.criterion.precision import HalfPrecision
+from commute_verify.criterion.shards import is_spread
 from commute_verify.criterion.vectors import Vector
 from commute_verify.errors import CommuteError
 
@@ -86,6 +87,11 @@ class Objective:
     ) -> Objective:
         """The objective of a module: its trainable parameters, or those whose names ``params`` accepts."""
         checked.model_and_loss(model, loss_fn, params)
+        if is_spread(model):
+            raise CommuteError(
+                "parameters spread over ranks, which order_effect alone takes, by one axis of fully_shard; "
+                "give the model whole on every rank"
+            )
         root = _Loss(model, loss_fn)
         chosen = {
             name: p
@@ -133,6 +139,10 @@ class Objective:
         if not self._seen:
             with self.watched():
                 self.evaluate(self.leaves(), batch, lambda evaluation: evaluation.weight)
+
+    def gradients(self, loss: Tensor, leaves: Vector) -> Sequence[Tensor | None]:
+        """∂loss/∂leaf for each leaf, None where the loss does not touch it."""
+        return torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
 
     def look_at(self, batch: Batch) -> tuple[float, float]:
         """The summed loss of a batch and its weight, by a forward pass."""

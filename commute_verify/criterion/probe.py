@@ -12,6 +12,7 @@ from commute_verify.criterion.finite_difference import Step
 from commute_verify.criterion.hessian_products import Method
 from commute_verify.criterion.objective import Batch, Objective, located
 from commute_verify.criterion.repeatable import repeatable_gradient
+from commute_verify.criterion.shards import like
 from commute_verify.criterion.trial import TOLERANCE, Directions, Verdict, held, tried, verdict
 from commute_verify.criterion.vectors import Vector, norm
 from commute_verify.errors import CommuteError
@@ -126,6 +127,6 @@ def _advice(objective: Objective) -> str:
 def _random_like(objective: Objective, seed: int) -> Vector:
     generator = torch.Generator().manual_seed(seed)
     return {
-        name: torch.randn(p.shape, generator=generator, dtype=torch.float32).to(p.device, p.dtype)
+        name: like(torch.randn(p.shape, generator=generator, dtype=torch.float32), p)
         for name, p in objective.parameters.items()
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
@@ -67,6 +68,18 @@ class Ranks:
                     self._gather(_Failure(f"{type(error).__name__}: {error}"))
             raise
 
+    @contextmanager
+    def answering(self) -> Iterator[None]:
+        """A collective inside that breaks, as where a rank ends, is a RankError."""
+        from torch import distributed
+
+        try:
+            yield
+        except RuntimeError as error:
+            if "gloo" in str(error) or isinstance(error, getattr(distributed, "DistError", ())):
+                raise self._in_vain(error) from error
+            raise
+
     def _gather(self, mine: object) -> list[object]:
         from torch import distributed
 
@@ -76,9 +89,12 @@ class Ranks:
                 distributed.monitored_barrier(self._group)
             distributed.all_gather_object(found, mine, group=self._group)
         except RuntimeError as error:
-            told = str(error).strip().split("\n")[0]
-            raise RankError(
-                f"rank {self.number} waited in vain for the others ({told}); look for the first error in the "
-                "logs of all ranks, or give init_process_group a longer timeout"
-            ) from error
+            raise self._in_vain(error) from error
         return found
+
+    def _in_vain(self, error: RuntimeError) -> RankError:
+        told = re.split(r"\n|\. This is typically", str(error).strip())[0]
+        return RankError(
+            f"rank {self.number} waited in vain for the others ({told}); look for the first error in the "
+            "logs of all ranks, or give init_process_group a longer timeout"
+        )

@@ -8,11 +8,13 @@ from typing import NamedTuple
 
 from commute_verify.criterion import checked
 from commute_verify.criterion.objective import Batch
+from commute_verify.criterion.ranks import Ranks
 from commute_verify.errors import CommuteError
 
 GROUP = 10
 """Batches of a domain in one replicate, where there are enough."""
 FEWEST_GROUPS, SMALLEST_GROUP = 4, 2
+_END = object()
 
 
 class Drawn(NamedTuple):
@@ -55,11 +57,21 @@ def group_sizes(batches: int, ranks: int = 1) -> list[int]:
 
 
 class Supply:
-    """The batches of every domain, drawn in turn and never twice."""
+    """The batches of every domain, drawn in turn and never twice; ranks in step end and fail together."""
 
-    def __init__(self, domains: Mapping[str, Iterable[Batch]], seed: int, needed: int = 1) -> None:
+    def __init__(
+        self, domains: Mapping[str, Iterable[Batch]], seed: int, needed: int = 1, in_step: Ranks | None = None
+    ) -> None:
         """Start each domain's iterable once; those that know that they hold fewer than needed are refused."""
+        self._ranks = in_step or Ranks()
         self._iterators: dict[str, Iterator[Batch]] = {}
+        with self._ranks.failing_together():
+            self._start(domains, needed)
+        self._drawn = dict.fromkeys(domains, 0)
+        self._random = random.Random(seed)
+        self._waiting: dict[str, Drawn] = {}
+
+    def _start(self, domains: Mapping[str, Iterable[Batch]], needed: int) -> None:
         for name, batches in domains.items():
             length = _length(batches)
             if length is not None and length < needed:
@@ -73,9 +85,6 @@ class Supply:
         except BaseException:
             self.close()
             raise
-        self._drawn = dict.fromkeys(domains, 0)
-        self._random = random.Random(seed)
-        self._waiting: dict[str, Drawn] = {}
 
     def close(self) -> None:
         """End loaders' workers and generators now, even while the traceback of an error holds them."""
@@ -108,13 +117,13 @@ class Supply:
         self._random.shuffle([None] * size)
 
     def _next(self, name: str) -> Drawn:
-        try:
-            batch = next(self._iterators[name])
-        except StopIteration:
+        with self._ranks.failing_together():
+            batch = next(self._iterators[name], _END)
+        if any(self._ranks.exchange(batch is _END)):
             raise ExhaustedError(
                 f"domain {name!r} ran out after {self._drawn[name]} batches; give more, or ask for fewer "
                 "with batches="
-            ) from None
+            )
         self._drawn[name] += 1
         return Drawn(self._drawn[name], batch)
 

@@ -20,8 +20,8 @@ def undisturbed(
 ) -> Iterator[None]:
     """Restore, whatever happens inside: random states, the data loaders' too, buffers, train or eval mode.
 
-    With a ``seed`` Python, NumPy and torch draw from it inside. Parameters and ``.grad`` are never written,
-    so that there is nothing to restore of them. Gradients are on inside, under ``no_grad`` too.
+    With a ``seed`` Python, NumPy and torch draw from it inside. Parameters and ``.grad`` are left to
+    whoever writes them inside. Gradients are on inside, under ``no_grad`` too.
     """
     python, numpy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]

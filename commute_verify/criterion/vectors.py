@@ -1,4 +1,8 @@
-"""Vectors in parameter space: dicts from parameter name to tensor, all with the same names."""
+"""Vectors in parameter space: dicts from parameter name to tensor, all with the same names.
+
+Tensors may be DTensors whose shards lie on several ranks, all spread alike: what is elementwise is done on
+the shards, and ``dots``, lengths and ``is_finite`` are reduced over the ranks, which all get one answer.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
+
+from commute_verify.criterion.shards import local, over_ranks
 
 Vector = dict[str, Tensor]
 SQUARES = (1e-12, 1e15)
@@ -38,18 +44,19 @@ def scale(vector: Vector, factor: float) -> None:
 
 def dots(x: Sequence[Mapping[str, Tensor]], y: Sequence[Mapping[str, Tensor]]) -> Tensor:
     """⟨x_a, y_b⟩ as (A, B) in float64 on their device, stretch by stretch, so that casts stay small."""
-    device = next(iter(x[0].values())).device
+    one = next(iter(x[0].values()))
+    device = one.device
     total = torch.zeros(len(x), len(y), dtype=torch.float64, device=device)
     stretch = STRETCH[device.type == "cuda"] // (len(x) + len(y))
     for name in x[0]:
-        left, right = ([vector[name].reshape(-1) for vector in vectors] for vectors in (x, y))
+        left, right = ([local(vector[name]).reshape(-1) for vector in vectors] for vectors in (x, y))
         for start in range(0, left[0].numel(), stretch):
             a, b = (
                 torch.stack([flat[start : start + stretch] for flat in flats]).double()
                 for flats in (left, right)
             )
             total.addmm_(a, b.T)
-    return total
+    return over_ranks(total, one)
 
 
 def dot(x: Mapping[str, Tensor], y: Mapping[str, Tensor]) -> Tensor:
@@ -65,8 +72,12 @@ def norm(x: Mapping[str, Tensor]) -> float:
 def _length(tensors: Callable[[], Iterable[Tensor]]) -> float:
     """The root of the sum of all squares; where float32 could not hold a square, in float64."""
     for dtype in (None, torch.float64):
-        lengths = [torch.linalg.vector_norm(t, dtype=dtype or wide(t.dtype)).double() for t in tensors()]
-        length = float(torch.stack(lengths).norm())
+        lengths = []
+        for one in tensors():
+            shard = local(one)
+            lengths.append(torch.linalg.vector_norm(shard, dtype=dtype or wide(shard.dtype)).double())
+        own = torch.stack(lengths).norm()
+        length = float(own if local(one) is one else over_ranks(own.square(), one).sqrt())
         if SQUARES[0] < length < SQUARES[1]:
             break
     return length
@@ -74,7 +85,8 @@ def _length(tensors: Callable[[], Iterable[Tensor]]) -> float:
 
 def is_finite(x: Mapping[str, Tensor]) -> bool:
     """Whether every entry is a number."""
-    return bool(torch.stack([t.sum() for t in x.values()]).isfinite().all())
+    finite = torch.stack([local(t).sum() for t in x.values()]).isfinite().all()
+    return bool(over_ranks(finite.double(), next(iter(x.values())), least=True))
 
 
 def relative_gap(x: Mapping[str, Tensor], y: Mapping[str, Tensor], least: float = 0.0) -> float:

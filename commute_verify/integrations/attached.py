@@ -14,6 +14,7 @@ from torch.optim import SGD, Optimizer
 from commute_verify.criterion import OrderEffect, OrderProbe, checked
 from commute_verify.criterion.objective import Batch, LossFunction
 from commute_verify.criterion.preconditioner import ADAMS
+from commute_verify.criterion.shards import sharded_modules
 from commute_verify.errors import CommuteError
 
 Log = Callable[[dict[str, float], int], object]
@@ -43,6 +44,7 @@ class Attached:
         self._loss_fn, self._domains, self._options = loss_fn, domains, dict(options)
         self._state: Mapping[str, Any] = {}
         self.probe: OrderProbe | None = None
+        self._together = False
         OrderProbe(nn.Identity(), loss_fn, domains, every=self._every, **self._options)
 
     def begin(self, model: nn.Module, optimizer: object, directory: Path, log: Log) -> None:
@@ -52,6 +54,7 @@ class Attached:
             name: value for name, value in self._options.items() if value is not None
         }
         adam = _adam(optimizer)
+        self._together = self._options.get("process_group") is not None or bool(sharded_modules(model))
         self.probe = OrderProbe(
             model, self._loss_fn, self._domains, every=self._every, optimizer=adam, **given
         )
@@ -63,8 +66,8 @@ class Attached:
         return not self.at_save and step > 0 and step % self._every == 0
 
     def measure(self, step: int, leads: bool) -> OrderEffect | None:
-        """The effect at this step; of several ranks the one that leads, or all with a ``process_group``."""
-        asked = leads or self._options.get("process_group") is not None
+        """The effect at this step; of several ranks the one that leads, or all that estimate together."""
+        asked = leads or self._together
         return self.probe.measure(step) if self.probe is not None and asked else None
 
     def state_dict(self) -> dict[str, Any]:
