@@ -133,6 +133,32 @@ def test_groups_that_fit_no_known_order_are_refused(copy):
         read_checkpoint(copy)
 
 
+MOMENTS = {0: {"exp_avg_sq": torch.ones(2), "step": 1}}
+GROUP = {"params": [0], "betas": (0.9, 0.99), "amsgrad": False, "lr": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("state", "told"),
+    [
+        (torch.zeros(2), "holds no optimizer's state"),
+        ([1, 2], "holds no optimizer's state"),
+        ({"state": MOMENTS, "param_groups": []}, "holds no optimizer's state"),
+        ({"state": {0: 5}, "param_groups": [GROUP]}, "holds no optimizer's state"),
+        ({"state": MOMENTS, "param_groups": [{**GROUP, "params": 0}]}, "holds no optimizer's state"),
+        ({"state": {**MOMENTS, 1: {}}, "param_groups": [GROUP]}, "lacks the second moments of 1"),
+        (
+            {"state": MOMENTS, "param_groups": [{k: v for k, v in GROUP.items() if k != "lr"}]},
+            "lacks a learning rate",
+        ),
+    ],
+)
+def test_a_state_that_no_optimizer_saved_is_one_error(copy, state, told):
+    torch.save(state, copy / "optimizer.pt")
+    with pytest.raises(CommuteError, match=told) as caught:
+        read_checkpoint(copy)
+    assert "\n" not in str(caught.value)
+
+
 class Evil:
     def __reduce__(self):
         return exec, ("raise SystemExit('it ran')",)
@@ -145,7 +171,9 @@ def test_a_pickle_that_wants_to_run_code_is_refused_and_not_run(copy):
     (copy / "optimizer.pt").unlink()
     (copy / "model.safetensors").unlink()
     torch.save({"transformer.wte.weight": Evil()}, copy / "pytorch_model.bin")
-    with pytest.raises(CommuteError, match="cannot read"):
+    with pytest.raises(
+        CommuteError, match=r"weights in a pickle that asks for more than tensors \(\S*exec\)"
+    ):
         read_checkpoint(copy)
 
 

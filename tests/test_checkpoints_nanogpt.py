@@ -1,5 +1,7 @@
 """nanoGPT's ckpt.pt against a module that is written as nanoGPT's is and knows nothing of transformers."""
 
+import pickle
+
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
@@ -109,14 +111,52 @@ class Evil:
         (lambda held: held | {"model_args": {"n_layer": 2}}, "model_args lack n_head"),
         (lambda held: held | {"model_args": held["model_args"] | {"n_layer": 3}}, "of another model"),
         (lambda held: held | {"model_args": held["model_args"] | {"n_embd": 32}}, "has shape"),
+        (lambda held: held | {"model_args": held["model_args"] | {"block_size": 10**12}}, "has shape"),
+        (
+            lambda held: held | {"model_args": held["model_args"] | {"n_head": 3}},
+            "cannot be shared by n_head 3",
+        ),
+        (
+            lambda held: held | {"model_args": held["model_args"] | {"n_head": 0}},
+            "cannot be shared by n_head 0",
+        ),
+        (lambda held: held | {"model_args": 5}, "is no mapping"),
+        (lambda held: held | {"model": 5}, "is no mapping"),
+        (lambda held: held | {"model": dict.fromkeys(held["model"], 5)}, "no tensor"),
+        (lambda held: held | {"optimizer": 5}, "holds no optimizer's state"),
     ],
-    ids=["another file", "evil", "no sizes", "more layers", "wider"],
+    ids=[
+        "another file",
+        "evil",
+        "no sizes",
+        "more layers",
+        "wider",
+        "longer",
+        "three heads",
+        "no heads",
+        "sizes of a number",
+        "a model of a number",
+        "numbers for weights",
+        "an optimizer of a number",
+    ],
 )
 def test_a_ckpt_of_another_kind_is_refused(tmp_path, change, told):
     path = saved(tmp_path, nanogpt_model.trained(True, VOCABULARY))
     torch.save(change(torch.load(path, weights_only=True)), path)
     with pytest.raises(CommuteError, match=told) as caught:
         read_checkpoint(path, tokenizer="bytes")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"the cat sat on a mat\n", "кот сидел".encode(), bytes(range(256)), pickle.dumps(Evil(), 4)],
+    ids=["text", "letters", "bytes", "a newer pickle"],
+)
+def test_a_file_that_is_no_checkpoint_is_one_error_and_no_warning(tmp_path, content):
+    (tmp_path / "file").write_bytes(content)
+    with pytest.raises(CommuteError) as caught:  # a warning would be another error
+        read_checkpoint(tmp_path / "file", tokenizer="bytes")
     assert "\n" not in str(caught.value)
 
 

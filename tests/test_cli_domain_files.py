@@ -58,6 +58,7 @@ def test_json_lines_give_their_text(tmp_path, name):
         ),
         ("en.jsonl", b'{"text": 3}\n', 'line 1: "text" is 3, expected a string'),
         ("en.jsonl", b'{"text": "a', "line 1: give a JSON object"),
+        ("en.jsonl", b'{"text": "a"}\n{"text": "\\ud83d"}\n', "line 2: .* half of a surrogate pair"),
         ("en.jsonl", b"[" * 100_000, "line 1: give a JSON object"),
         ("en.txt.gz", None, "is cut short or not gzip"),
     ],
@@ -69,6 +70,10 @@ def test_a_file_that_cannot_be_read_is_one_clear_error(tmp_path, name, content, 
     with pytest.raises(CommuteError, match=told) as caught:
         documents(path)
     assert "\n" not in str(caught.value)
+
+
+def test_a_whole_surrogate_pair_is_a_letter(tmp_path):
+    assert documents(put(tmp_path / "en.jsonl", rb'{"text": "a\ud83d\ude00"}')) == ["a😀"]
 
 
 def test_a_file_that_is_absent_is_named(tmp_path):

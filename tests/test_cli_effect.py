@@ -116,6 +116,18 @@ def test_a_window_outside_the_local_regime_gets_no_verdict(ask):
     assert "it ends" not in told
 
 
+def test_a_window_that_cannot_be_judged_is_refused_before_anything_is_measured(ask, monkeypatch):
+    monkeypatch.setattr("commute_verify.cli.estimate.measure", lambda *_: pytest.fail("it was measured"))
+    assert ask("bare", "--quiet", "--window=4", "--lr=0.1", "--weights=en=1,ru=0")[0] == 2
+
+
+def test_rates_that_are_absurd_bring_no_warning_and_no_minus_nought(ask):
+    code, told, _ = ask("bare", "--quiet", "--target=ru", "--window=2", "--lr=1e300")
+    assert (code, told[:27]) == (3, "No verdict over this window")
+    _, told, _ = ask("bare", "--quiet", "--target=ru", "--window=2", "--lr=1e-300")
+    assert "it ends 0 lower" in words(told)
+
+
 def test_weights_bound_the_tilt_and_are_judged(ask):
     _, told, _ = ask("bare", "--quiet", "--window=2", "--lr=0.001", "--weights=en=0.9,ru=0.1", "--target=ru")
     assert "0.1 of the weight moved from ru to en for 1 steps and back from en to ru for 1" in words(told)
@@ -135,6 +147,14 @@ def test_adams_state_preconditions_and_gives_the_learning_rate(ask, world):
     other = cv.OrderEffect.from_json(plain.read_text())
     assert "plain gradients, though the run trains with Adam (--plain)" in other.notes
     assert not np.allclose(other.P["ru"], effect.P["ru"])
+
+
+def test_notes_are_sentences_and_leave_paths_as_they_are(ask, world):
+    _, told, _ = ask("run/checkpoint-2", "--quiet", "--target=ru")
+    told = "".join(told.split())  # lines may break within a path
+    path = world / "run" / "checkpoint-2" / "optimizer.pt"
+    assert f"intheTrainer'sorder,decayedbeforenotdecayed({path})." in told
+    assert ".." not in told
 
 
 def test_the_trajectory_answers_where_order_2_does_not(ask):
@@ -196,12 +216,15 @@ def test_the_page_holds_the_verdict_and_escapes_names(ask, world):
         (("--weights=en=0.9",), "weights miss ru"),
         (("--window=3", "--lr=0.1"), "--window 3; give an even number"),
         (("--window=4",), "needs a learning rate, and the checkpoint holds none; give --lr"),
+        (("--window=4", "--lr=0.1", "--weights=en=1,ru=0"), "--weights give ru nothing"),
+        ((f"--window={'8' * 400}", "--lr=0.1"), "--window of more than 1e+15 steps"),
         (("--lr=0.1",), "give --window STEPS as well"),
         (("--until-resolved",), "give --until-resolved and --budget together"),
         (("--batches=4",), "batches=4; give a whole number of at least 8"),
         (("--batches=4000",), "batches of 4 windows of 16 tokens, and 4000 are needed; give more text"),
         (("--context=100",), "--context 100; the model takes 2 to 64 tokens"),
         (("--json=/nowhere/effect.json",), "cannot write /nowhere/effect.json"),
+        (("--json=-",), "which others take for standard output"),
         (("--device=moon",), "--device moon: not here"),
         (
             ("--window=2000", "--lr=0.1", "--predictor=trajectory"),

@@ -301,20 +301,33 @@ def test_open_pairs_are_named(tmp_path, capsys, how):
     [
         ("--totals", "en=inf,ru=1,code=1", "finite"),
         ("--totals", "en=1e308,ru=1e308,code=1e308", "more steps than can be counted"),
+        ("--totals", "en=1e300,ru=1,code=1", "more steps than can be counted"),
+        ("--lr", "1e300", "is inf in float64; give another lr"),
+        ("--lr", "1e-300", "is 0 in float64; give another lr"),
         ("--tokens-per-step", "inf", "finite number above 0"),
         ("--tokens-per-step", "nan", "finite number above 0"),
         ("--windows", "0", "--windows 0: give 1 or more"),
         ("--windows", "900", "whole windows of at least 2 steps"),
     ],
 )
-def test_numbers_that_plan_nothing_are_one_line(tmp_path, capsys, option, value, message):
+@pytest.mark.parametrize("how", HOW)
+def test_numbers_that_plan_nothing_are_one_line(tmp_path, capsys, how, option, value, message):
+    if option == "--windows":
+        how = ("--max-tilt", "0.1")
     (tmp_path / "effect.json").write_text(CLEAR.to_json())
-    given = [*ORDER, "--max-tilt", "0.1", option, value]
+    given = [*ORDER, *how, option, value]
     assert main(["plan", str(tmp_path / "effect.json"), "--out", str(tmp_path / "o.json"), *given]) == 2
     told = capsys.readouterr().err
     assert message in told
     assert told.count("\n") == 1
     assert not (tmp_path / "o.json").exists()
+
+
+def test_a_block_shorter_than_a_step_is_refused(tmp_path, capsys):
+    (tmp_path / "effect.json").write_text(CLEAR.to_json())
+    short = ["--totals", "en=5e5,ru=3e5,code=999", "--blocks"]
+    assert main(["plan", str(tmp_path / "effect.json"), *ORDER, *short]) == 2
+    assert "999 tokens of code, and a step has 1000" in capsys.readouterr().err
 
 
 # --- completion ---------------------------------------------------------------------------------------------

@@ -109,6 +109,16 @@ def test_other_settings_are_measured_anew(copy, measured, more):
     assert measured == ["checkpoint-4"]
 
 
+def test_two_checkpoints_of_one_step_keep_an_effect_each(copy):
+    step = STEPS[0]
+    files.save(copy / "other" / f"checkpoint-{step}", files.taught(21))
+    run(copy, copy / "run", copy / "other", out=copy / "scan")
+    held = [json.loads((copy / "scan" / f"effect_{step}{more}.json").read_text()) for more in ("", "-2")]
+    assert held[0]["P_replicates"] != held[1]["P_replicates"]
+    told = json.loads((copy / "scan" / "scan.json").read_text())["checkpoints"]
+    assert [one["step"] for one in told] == sorted([*STEPS, step])
+
+
 def test_other_text_is_measured_anew(copy, measured):
     (copy / "en.txt").write_text(files.text("en", 200, seed=5))
     run(copy, copy / "run" / "checkpoint-4", out=copy / "scan")

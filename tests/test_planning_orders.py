@@ -289,3 +289,25 @@ def test_a_cost_that_is_no_antisymmetric_matrix_is_refused(cost):
 def test_a_resampling_that_cannot_be_is_refused(change):
     with pytest.raises(CommuteError, match="give"):
         Resampling(**change)
+
+
+@pytest.mark.parametrize(("below", "said"), [(0.5, False), (1e9, True)])
+def test_a_gap_of_roundoff_is_no_gap(monkeypatch, below, said):
+    rng = np.random.default_rng(5)
+    effect = effect_of(antisymmetric(rng, 4, 4)[None], 0.1)
+    totals = dict.fromkeys(effect.domains, 2.0)
+
+    def solved(cost, *, seconds):
+        found = best_order(cost, seconds=seconds)
+        return replace(found, forced=None, bound=found.cost - below * found.roundoff)
+
+    monkeypatch.setattr("commute_verify.planning.blocks.best_order", solved)
+    plan = plan_blocks(effect, totals)
+    assert ("not proved best" in str(plan)) is said
+    assert (plan.gap > 0) is said
+
+
+def test_an_effect_of_nothing_gains_nothing_and_no_minus_nought():
+    plan = plan_blocks(effect_of(np.zeros((1, 2, 2)), 0.0), dict.fromkeys(NAMES[:2], 2.0))
+    assert "gain of 0 lies between 0 and 0" in str(plan)
+    assert "-0" not in str(plan)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from commute_verify.errors import CommuteError
 
@@ -24,21 +24,20 @@ def adam_state(
     that it wrote the state), by dimension as nanoGPT does, or as all parameters in the model's order: the
     first of these whose counts and shapes all fit. Raises CommuteError where none does.
     """
-    try:
-        groups, moments = list(state["param_groups"]), dict(state["state"])
-        numbers = [list(group["params"]) for group in groups]
-    except (KeyError, TypeError) as error:
-        raise CommuteError(
-            f"{where} holds no optimizer's state; give what optimizer.state_dict() returned"
-        ) from error
+    groups, moments = _parts(state, where)
+    numbers = [list(group["params"]) for group in groups]
     if not moments:
-        return None, (f"{where} holds no moments: plain gradients are taken",)
+        return None, (f"no moments in {where}: plain gradients are taken",)
     first = next(iter(moments.values()))
     if not {"exp_avg_sq", "step"} <= set(first) or "betas" not in groups[0] or "amsgrad" not in groups[0]:
         return None, (
-            f"{where} is not of Adam or AdamW ({', '.join(sorted(map(str, first))) or 'nothing'}): plain "
-            "gradients are taken",
+            f"the state in {where} is not of Adam or AdamW "
+            f"({', '.join(sorted(map(str, first))) or 'nothing'}): plain gradients are taken",
         )
+    broken = [n for n, one in moments.items() if not isinstance(one.get("exp_avg_sq"), Tensor)]
+    if broken or "lr" not in groups[0]:
+        lacking = f"the second moments of {broken[0]}" if broken else "a learning rate"
+        raise CommuteError(f"{where} lacks {lacking}; give what optimizer.state_dict() returned")
     if all("param_names" in group for group in groups):
         return {"param_groups": groups, "state": moments}, ()
     shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
@@ -52,12 +51,26 @@ def adam_state(
             if n in moments
         ):
             named_groups = [{**g, "param_names": n} for g, n in zip(groups, names, strict=True)]
-            return {"param_groups": named_groups, "state": moments}, (f"{where}: {rule.__doc__}",)
+            said = str(rule.__doc__).rstrip(".")
+            return {"param_groups": named_groups, "state": moments}, (f"{said} ({where})",)
     raise CommuteError(
         f"{where}: its groups of {', '.join(str(len(one)) for one in numbers)} parameters do not fit the "
         f"model's {len(shapes)}; build the optimizer from named_parameters(), so that it saves their names, "
         "or give --plain"
     )
+
+
+def _parts(state: Any, where: str) -> tuple[list[Mapping[str, Any]], dict[Any, Mapping[str, Any]]]:
+    """Groups of parameters, at least one, and what is held of each parameter."""
+    whole = state if isinstance(state, Mapping) else {}
+    groups, moments = whole.get("param_groups"), whole.get("state")
+    if (
+        not (isinstance(groups, Sequence) and groups and isinstance(moments, Mapping))
+        or not all(isinstance(one, Mapping) and isinstance(one.get("params"), Sequence) for one in groups)
+        or not all(isinstance(one, Mapping) for one in moments.values())
+    ):
+        raise CommuteError(f"{where} holds no optimizer's state; give what optimizer.state_dict() returned")
+    return list(groups), dict(moments)
 
 
 def trainers(model: nn.Module) -> Named:

@@ -61,7 +61,7 @@ def read_distributed(
     _load(path, metadata, entries)
     _load(path, metadata, moments)
     state = None
-    notes: tuple[str, ...] = (f"{path} holds no moments of Adam: plain gradients are taken",)
+    notes: tuple[str, ...] = (f"no moments of Adam in {path}: plain gradients are taken",)
     if moments:
         named = {stored: name for name, stored in places.items()}
         state, notes = adam_state(_state(moments, named), model, f"{path}, optimizer", trainer=False)

@@ -13,7 +13,7 @@ from commute_verify.checkpoints.adam_state import adam_state
 from commute_verify.checkpoints.checkpoint import Checkpoint
 from commute_verify.checkpoints.quiet import first_line, quiet
 from commute_verify.checkpoints.tokens import read_tokenizer
-from commute_verify.checkpoints.untrusted import load_tensors
+from commute_verify.checkpoints.untrusted import asked, load_tensors
 from commute_verify.errors import CommuteError
 
 if TYPE_CHECKING:
@@ -58,6 +58,11 @@ def load_model(name: str, exact_attention: bool) -> nn.Module:
             raise CommuteError(
                 f"{name} is no folder here, and the Hugging Face hub does not give it ({first_line(error)}); "
                 "give a checkpoint that exists"
+            ) from error
+        if "Weights only load failed" in str(error):
+            raise CommuteError(
+                f"{name} holds weights in a pickle that asks for more than tensors ({asked(str(error))}) and "
+                "may run code: it was not read; save them as safetensors where you trust them"
             ) from error
         raise CommuteError(
             f"cannot read {name} as a causal language model of transformers ({first_line(error)}); give a "

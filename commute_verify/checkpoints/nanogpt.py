@@ -41,12 +41,18 @@ def read_nanogpt(path: Path, *, tokenizer: str | None, device: str, exact_attent
             f"{path} is no ckpt.pt of nanoGPT (it holds {keys}; model and model_args were expected); give a "
             "Hugging Face folder for a model of another kind"
         )
+    if not isinstance(held["model"], Mapping) or not isinstance(held["model_args"], Mapping):
+        raise CommuteError(f"{path}: model or model_args is no mapping; give a ckpt.pt of nanoGPT's train.py")
+    if not all(isinstance(one, Tensor) for one in held["model"].values()):
+        raise CommuteError(
+            f"{path}: a weight of the model is no tensor; give a ckpt.pt of nanoGPT's train.py"
+        )
     weights = _named(held["model"])
     model: nn.Module = _built(held["model_args"], weights, str(path), exact_attention)
     model = model.to(device).eval()
     step = held.get("iter_num")
     state: dict[str, Any] | None = None
-    notes: tuple[str, ...] = ("nanoGPT's GELU is taken as exact, as in its versions since 2023",)
+    notes: tuple[str, ...] = ("GELU is taken as exact, as in nanoGPT since 2023",)
     if held.get("optimizer"):
         state, more = adam_state(held["optimizer"], _Layout(model), f"{path}, optimizer", trainer=False)
         notes += more
@@ -76,9 +82,10 @@ def _built(
 ) -> GPT2LMHeadModel:
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    odd = [name for name in SIZES if not isinstance(arguments.get(name), int)]
+    odd = [name for name in SIZES if type(arguments.get(name)) is not int]
     if odd:
         raise CommuteError(f"{where}: model_args lack {', '.join(odd)}; give a ckpt.pt of nanoGPT's train.py")
+    _check_sizes(arguments, weights, where)
     options: dict[str, Any] = {"attn_implementation": "eager"} if exact_attention else {}
     config = GPT2Config(
         vocab_size=arguments["vocab_size"],
@@ -120,6 +127,23 @@ def _built(
                 )
             p.copy_(given)
     return model
+
+
+def _check_sizes(arguments: Mapping[str, Any], weights: Mapping[str, Tensor], where: str) -> None:
+    """Hold the sizes against the weights before a model of these sizes is made."""
+    layers = {name.split(".")[2] for name in weights if name.startswith("transformer.h.")}
+    if arguments["n_layer"] != len(layers):
+        raise CommuteError(
+            f"{where} is of another model than model_args say ({len(layers)} layers, n_layer is "
+            f"{arguments['n_layer']}); give a ckpt.pt of nanoGPT's own GPT"
+        )
+    width, heads = arguments["n_embd"], arguments["n_head"]
+    for name, rows in (("wte", arguments["vocab_size"]), ("wpe", arguments["block_size"])):
+        shape = tuple(getattr(weights.get(f"transformer.{name}.weight"), "shape", (rows, width)))
+        if shape != (rows, width):
+            raise CommuteError(f"{where}: {name} has shape {shape}, which model_args do not give")
+    if heads < 1 or width % heads:
+        raise CommuteError(f"{where}: n_embd {width} cannot be shared by n_head {heads}; give it whole")
 
 
 class _Layout(nn.Module):

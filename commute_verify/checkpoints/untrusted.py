@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ def load_tensors(path: Path) -> Any:
     Raises CommuteError for a file that is cut short, and for a pickle that asks for more than tensors.
     """
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a pickle's protocol, before it is refused
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         why = str(error)
         if "GLOBAL" in why or "Unsupported" in why or "not allowed" in why:
@@ -27,7 +30,7 @@ def load_tensors(path: Path) -> Any:
                 "not read; save state_dicts alone, or safetensors"
             ) from error
         raise CommuteError(f"{path} is no file of torch.save ({first_line(error)}); give another") from error
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
+    except Exception as error:  # whatever the unpickler makes of bytes that are no pickle
         raise CommuteError(
             f"cannot read {path} ({first_line(error)}): cut short, or no file of torch.save; give it whole"
         ) from error

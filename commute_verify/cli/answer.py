@@ -34,22 +34,23 @@ class Answer:
 def answer(measured: Measured, asked: Asked, window: Window | None) -> Answer:
     """Put an effect into words."""
     effect = measured.effect
-    found = [said(effect, target, asked.weights, window) for target in effect.targets]
+    bare = [said(effect, target, asked.weights, None) for target in effect.targets]
     resolved = effect.unresolved() == 0
-    verdict = [one.words for one in found]
+    verdict = [one.words for one in bare]
     validity: list[str] = []
     if window is not None and asked.options.predictor == "local":
         valid, words = reach_words(measured.curvature, measured.uncurved, window)
         validity.append(words)
-        if valid is False:
-            bare = [said(effect, target, asked.weights, None) for target in effect.targets]
+        if valid is not False:
+            found = [said(effect, target, asked.weights, window) for target in effect.targets]
+            verdict = [one.words for one in found]
+        else:
             verdict = [
                 f"No verdict over this window: {told(window)} lie outside the local regime.",
                 *(f"At this point: {one.words}" for one in bare),
             ]
         resolved = resolved and valid is not False
     elif window is not None:
-        bare = [said(effect, target, asked.weights, None) for target in effect.targets]
         head = bare[0]
         used = pair_weights(effect, asked.weights, head.first, head.later)
         prediction = predict(measured, asked, window, window.tilt(head.first, head.later, used))
@@ -84,6 +85,12 @@ def window_of(checkpoint: Checkpoint, asked: Asked) -> Window | None:
     if not lr:
         held = "holds none" if lr is None else "stands at lr 0 here, at the end of its schedule"
         raise CommuteError(f"--window needs a learning rate, and the checkpoint {held}; give --lr")
+    nothing = [name for name, weight in (asked.weights or {}).items() if not weight]
+    if nothing:
+        raise CommuteError(
+            f"--weights give {nothing[0]} nothing, so that its place in the window cannot be told; give it "
+            "some, or leave it out"
+        )
     return Window(options.window, lr)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from commute_verify.cli import DONE
+from commute_verify.cli.printing import show
 from commute_verify.errors import CommuteError
 
 HELP = "a completion script for bash, zsh or fish"
@@ -35,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
 
     whole = parser()
     complete_files(whole, shtab.FILE)
-    print(shtab.complete(whole, options.shell))
+    show(shtab.complete(whole, options.shell))
     return DONE
 
 

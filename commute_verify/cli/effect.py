@@ -19,6 +19,7 @@ from textwrap import fill
 
 from commute_verify.cli import DONE, NOT_RESOLVED
 from commute_verify.cli.asked import add_data_arguments, positive, whole
+from commute_verify.cli.printing import show
 
 HELP = "which domain to train last at a checkpoint, and how sure that is"
 PREDICTORS = ("local", "auto", "local-3", "frozen-curvature", "trajectory")
@@ -68,13 +69,15 @@ def run(options: argparse.Namespace) -> int:
     checkpoint = read(options.checkpoint, asked)
     window = window_of(checkpoint, asked)
     found = answer(measure(checkpoint, asked), asked, window)
-    print("\n\n".join(_wrapped(part) for part in found.parts))
-    if options.json is not None:
-        write(options.json, found.measured.effect.to_json() + "\n")
-    if options.html is not None:
-        from commute_verify.cli.effect_page import page
+    try:
+        if options.json is not None:
+            write(options.json, found.measured.effect.to_json() + "\n")
+        if options.html is not None:
+            from commute_verify.cli.effect_page import page
 
-        write(options.html, page(found))
+            write(options.html, page(found))
+    finally:
+        show("\n\n".join(_wrapped(part) for part in found.parts))
     return DONE if found.resolved else NOT_RESOLVED
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from commute_verify.cli import DONE, files, formats
 from commute_verify.cli.asked import numbers
 from commute_verify.cli.counting import Asked
+from commute_verify.cli.printing import show
 from commute_verify.cli.schedule_file import read
 
 HELP = "the text to paste into a trainer"
@@ -46,5 +47,5 @@ def run(options: argparse.Namespace) -> int:
     if options.out:
         files.write(options.out, text)
     else:
-        print(text, end="")
+        show(text, end="")
     return DONE

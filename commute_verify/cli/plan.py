@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from commute_verify.cli import DONE, NOT_RESOLVED, files, inputs
 from commute_verify.cli.asked import numbers
+from commute_verify.cli.printing import show
 from commute_verify.cli.schedule import amount
 from commute_verify.cli.schedule_file import ScheduleFile
 from commute_verify.errors import CommuteError
@@ -25,6 +26,8 @@ from commute_verify.schedules import WeightSchedule
 if TYPE_CHECKING:
     from commute_verify.criterion import OrderEffect
 
+MOST_STEPS = 1e15
+"""More could not be counted in float64."""
 HELP = "from an effect to the schedule to train"
 
 
@@ -51,16 +54,15 @@ def run(options: argparse.Namespace) -> int:
     effect = inputs.read_effect(options.effect)
     totals = numbers(options.totals, "--totals")
     made = planned(effect, totals, options)
-    print(made.words)
-    print(counted(made.schedule.duration, totals, options.tokens_per_step, options.lr))
-    steps = ScheduleFile(made.schedule, "steps", options.tokens_per_step)
-    stages = steps.stages("tokens")
-    files.write(
-        options.out,
-        ScheduleFile(WeightSchedule.piecewise(stages), "tokens", options.tokens_per_step).to_json(),
-    )
+    stages = ScheduleFile(made.schedule, "steps", options.tokens_per_step).stages("tokens")
+    held = ScheduleFile(WeightSchedule.piecewise(stages), "tokens", options.tokens_per_step)
+    try:
+        files.write(options.out, held.to_json())
+    finally:
+        show(made.words)
+        show(counted(made.schedule.duration, totals, options.tokens_per_step, options.lr))
     if not options.quiet:
-        print(f"{options.out} is written: commute-verify export {options.out} --to …")
+        show(f"{options.out} is written: commute-verify export {options.out} --to …")
     return DONE if made.recommended else NOT_RESOLVED
 
 
@@ -94,16 +96,22 @@ def planned(effect: OrderEffect, totals: Mapping[str, float], options: argparse.
             f"--totals names {', '.join(unknown)}; the effect is of {', '.join(effect.domains)}"
         )
     targets, lr = options.target or [None], options.lr
+    total = sum(totals.values())
+    if not total / tokens <= MOST_STEPS:
+        raise CommuteError(f"--totals of {total:g} tokens are more steps than can be counted: give fewer")
     if options.blocks:
         if len(targets) > 1 or options.windows:
             raise CommuteError("--blocks takes one --target and no --windows: give --max-tilt for these")
         steps = {name: totals[name] / tokens for name in effect.domains}
+        for name, count in steps.items():
+            if count < 1:
+                raise CommuteError(
+                    f"--totals gives {totals[name]:g} tokens of {name}, and a step has {tokens:g}: give a "
+                    "block at least one step"
+                )
         blocks = plan_blocks(effect, steps, targets[0], lr=lr)
         return Planned(str(blocks), blocks.schedule, blocks.recommended)
-    total = sum(totals.values())
     weights = {name: totals[name] / total for name in effect.domains}
-    if not math.isfinite(total / tokens):
-        raise CommuteError(f"--totals of {total:g} tokens are more steps than can be counted: give fewer")
     length = round(total / tokens)
     if length < 2:
         raise CommuteError(f"--totals of {total:g} tokens are {length} steps of {tokens:g}: give at least 2")

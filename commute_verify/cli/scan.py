@@ -6,7 +6,8 @@ examples:
       --target mix=en:0.5,ru:0.5 --weights en=0.9,ru=0.1
 
 DIR holds scan.json (all numbers), scan.svg, scan.html, and effect_STEP.json of each checkpoint, for
-commute-verify plan. What is kept there of the same checkpoint, text and settings is not computed again.
+commute-verify plan (effect_STEP-2.json of another of the same step). What is kept there of the same
+checkpoint, text and settings is not computed again.
 
 exit codes: 0 every sign is resolved at every checkpoint; 3 not so; 2 bad input (what was measured is kept).
 """
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from commute_verify.cli import BAD_INPUT, DONE, NOT_RESOLVED
 from commute_verify.cli.asked import add_data_arguments
+from commute_verify.cli.printing import show
 from commute_verify.errors import CommuteError
 
 if TYPE_CHECKING:
@@ -59,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
     if not series:
         return BAD_INPUT
     for line in table(series, asked.weights):
-        print(line)
+        show(line)
     publish(series, asked.weights, options.out)
     if failed:
         return BAD_INPUT

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
@@ -94,12 +95,22 @@ def _distance(series: Sequence[Scanned], target: str, weights: dict[str, float],
     )
 
 
+def names(series: Sequence[Scanned]) -> list[str]:
+    """``effect_STEP``, and ``effect_STEP-2`` for a second checkpoint of the same step."""
+    seen: Counter[int] = Counter()
+    found = []
+    for one in series:
+        seen[one.step] += 1
+        found.append(f"effect_{one.step}" + f"-{seen[one.step]}" * (seen[one.step] > 1))
+    return found
+
+
 def publish(series: Sequence[Scanned], weights: Weights, out: Path) -> None:
     """scan.json, scan.svg, scan.html, and each effect."""
     with style():
         drawing = svg(draw(series), "scan")
-    for one in series:
-        write(out / f"effect_{one.step}.json", one.effect.to_json() + "\n")
+    for one, name in zip(series, names(series), strict=True):
+        write(out / f"{name}.json", one.effect.to_json() + "\n")
     write(out / "scan.json", json.dumps(record(series, weights), sort_keys=True, indent=1) + "\n")
     write(out / "scan.svg", drawing)
     write(out / "scan.html", page(series, weights, drawing))

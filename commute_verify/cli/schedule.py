@@ -11,6 +11,7 @@ from itertools import combinations
 from pathlib import Path
 
 from commute_verify.cli import DONE, files
+from commute_verify.cli.printing import show
 from commute_verify.cli.schedule_file import ScheduleFile, read
 
 HELP = "totals, areas and a picture of a schedule"
@@ -27,13 +28,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print the schedule."""
     file = read(options.file)
-    print("\n".join(lines(file)))
+    show("\n".join(lines(file)))
     if options.svg:
         from commute_verify.report.schedule_figure import plot_schedule
 
         files.write(options.svg, plot_schedule(file.schedule, file.unit))
         if not options.quiet:
-            print(f"{options.svg} is written")
+            show(f"{options.svg} is written")
     return DONE
 
 

@@ -47,4 +47,9 @@ def json_texts(path: Path) -> Iterator[str]:
             ) from error
         if not isinstance(text, str):
             raise CommuteError(f'{path}, line {number}: "text" is {text!r}, expected a string')
+        if any("\ud800" <= letter <= "\udfff" for letter in text):
+            raise CommuteError(
+                f'{path}, line {number}: "text" holds half of a surrogate pair, which is no letter; write '
+                "the line again without it"
+            )
         yield text

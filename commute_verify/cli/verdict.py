@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from commute_verify.criterion import OrderEffect, Prediction
 
 ALPHA = 0.05
+MOST_STEPS = 10**15
+"""More could not be counted in float64."""
 
 
 @dataclass(frozen=True)
@@ -33,15 +35,12 @@ class Window:
             raise CommuteError(
                 f"--window {self.steps}; give an even number of steps, half of them for each domain"
             )
+        if self.steps > MOST_STEPS:
+            raise CommuteError(f"--window of more than {MOST_STEPS:g} steps; give fewer")
 
     def tilt(self, first: str, later: str, weights: Mapping[str, float]) -> WeightSchedule:
         """As much of ``first``, then of ``later``, as the weights allow at equal totals."""
         delta = min(weights[first], weights[later])
-        if not delta:
-            name = first if not weights[first] else later
-            raise CommuteError(
-                f"--weights give {name} nothing, so that its place cannot be told; give it some"
-            )
         return WeightSchedule.tilt(weights, first, later, delta, self.steps // 2)
 
 
@@ -123,10 +122,11 @@ def gained(
     used = pair_weights(effect, weights, first, later)
     value, stderr = effect.excess_loss(window.tilt(first, later, used), window.lr)[target]
     half = float(half_width(np.array(stderr), len(effect.P_replicates), ALPHA))
+    gain = 0.0 - value
     return (
         f" Over {window.steps} steps at lr {window.lr:g}, {way(used, first, later, window)}, it ends "
-        f"{-value:.3g} lower than with constant weights (95%: {-value - half:.3g} to {-value + half:.3g}), "
-        f"and {-2 * value:.3g} lower than the other way round."
+        f"{gain:.3g} lower than with constant weights (95%: {gain - half:.3g} to {gain + half:.3g}), "
+        f"and {2 * gain:.3g} lower than the other way round."
     )
 
 

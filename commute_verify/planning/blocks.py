@@ -110,7 +110,10 @@ def plan_blocks(
         raise CommuteError(
             f"a total of {totals[short[0]]} for {short[0]}; give every domain that is planned more than 0"
         )
-    scale = 0.5 * given.positive(lr, "lr") ** 2 * np.outer(T, T)
+    lr = given.positive(lr, "lr")
+    for total in (float(T.min()), float(T.max())):
+        given.scale_of(lr, total * total)
+    scale = 0.5 * lr**2 * np.outer(T, T)
     P, replicates, rounding = given.of_target(effect, chosen)
     found = best_order(scale * P, seconds=seconds)
     names = tuple(effect.domains[k] for k in found.order)
@@ -120,9 +123,9 @@ def plan_blocks(
         names,
         dict(zip(names, T[list(found.order)].tolist(), strict=True)),
         _robustness(found, scale * P, scale * replicates, how, effect.looks, floor),
-        found.cost - found.bound if found.forced is None else 0.0,
+        _gap(found),
         None if found.second is None else tuple(effect.domains[k] for k in found.second),
-        -found.second_cost,
+        0.0 - found.second_cost,
         _tied(effect, found),
         given.unresolved_pairs(effect, chosen, how.alpha),
         _turn(effect, found, scale, chosen),
@@ -138,7 +141,13 @@ def _robustness(
         luck, best = np.abs(errors[:, *np.triu_indices(K, k=1)]).sum(axis=1), None
     else:
         luck, best = -least_costs(errors), -least_costs(errors + cost)
-    return robustness(-found.cost, -drawn, luck, best, how.alpha, looks=looks, floor=floor)
+    return robustness(0.0 - found.cost, -drawn, luck, best, how.alpha, looks=looks, floor=floor)
+
+
+def _gap(found: Ordering) -> float:
+    """What another order might gain more; 0 where that is no more than sums of all pairs are off by."""
+    left = found.cost - found.bound
+    return left if left > found.roundoff else 0.0
 
 
 def _pairs(order: tuple[int, ...]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

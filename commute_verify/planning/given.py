@@ -41,6 +41,20 @@ def positive(value: float, what: str) -> float:
     return float(value)
 
 
+def scale_of(lr: float, steps: float) -> float:
+    """½ lr² ``steps``, of steps or of pairs of them, if float64 can hold it and it is above 0.
+
+    >>> scale_of(0.5, 4)
+    0.5
+    """
+    scale = 0.5 * lr * lr * steps
+    if not 0 < scale < math.inf:
+        raise CommuteError(
+            f"½ lr² · {steps:g} at lr {lr:g} is {scale:g} in float64; give another lr or totals"
+        )
+    return scale
+
+
 def of_target(effect: OrderEffect, name: str) -> tuple[Array, Array, Array]:
     """P (K, K), its replicates (R, K, K) and its rounding (K, K) for one target."""
     t = effect.targets.index(name)

@@ -49,7 +49,7 @@ class Window(NamedTuple):
     ) -> Window:
         """The program of one effect and target; equal streams draw equal errors."""
         P, replicates, rounding = given.of_target(effect, target)
-        scale = 0.5 * lr**2 * T
+        scale = given.scale_of(lr, T)
         gain, each, errors = (-scale * x @ w for x in (P, replicates, how.errors(replicates, stream)))
         floor = scale * rounding @ w
         return cls(effect.domains, target, T, scale, gain, each, errors, floor, bounds, rule)
@@ -75,7 +75,7 @@ class Window(NamedTuple):
             apart = float(self.gain[i] - self.gain[j]) / self.scale
             each = (self.replicates[:, i] - self.replicates[:, j]) / self.scale
             error = float(each.std(ddof=1) / np.sqrt(len(each)))
-            errors = apart / error if error > 0 else np.inf
+            errors = apart / error if error > 0 else np.inf if apart else 0.0
             one, other = self.domains[i], self.domains[j]
             turns.append(Turn(one, other, f"P({one} − {other}, Σ w L; {self.target})", apart, errors))
         return turns
