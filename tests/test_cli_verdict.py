@@ -5,11 +5,12 @@ import json
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 import commute_verify as cv
 from commute_verify.checkpoints import read_checkpoint
 from commute_verify.cli.curvature import Curvature, largest_curvature
-from commute_verify.cli.verdict import Window, reach_words, said
+from commute_verify.cli.verdict import Window, needed, reach_words, said
 from tests import checkpoint_files as files
 
 pytest.importorskip("transformers")
@@ -61,6 +62,21 @@ def test_the_pairs_of_three_domains_make_an_order_or_none(signs, told):
         ("a", "b", "c"), mixing, P - P.swapaxes(2, 3), np.zeros((12, 1, 3)), cost, "double-backward"
     )
     assert told in said(effect, "mix", None, None).words
+
+
+def test_the_batches_that_are_asked_for_would_resolve_the_pair_among_all_that_are_asked():
+    draw = np.random.default_rng(1)
+    P = draw.standard_normal((8, 1, 3, 3)) * 0.01
+    P[:, 0, 0, 1] = 0.2 + stats.zscore(draw.standard_normal(8), ddof=1)
+    P = P - P.swapaxes(2, 3)
+    cost = cv.criterion.Cost(1, 1, 1, 1, 1.0, 0)
+    mixing = {"mix": {"a": 0.5, "b": 0.25, "c": 0.25}}
+    effect = cv.OrderEffect(("a", "b", "c"), mixing, P, np.zeros((8, 1, 3)), cost, "double-backward")
+    value, error = effect.P["mix"][0, 1], effect.stderr["mix"][0, 1]
+    first = (stats.t.ppf(1 - 0.05 / 3 / 2, 7) * error / value) ** 2
+    alone = (stats.t.ppf(1 - 0.05 / 2, 7) * error / value) ** 2
+    assert f"about {first:.0f} times as many" in needed(effect, "mix", "a", "b")
+    assert f"{alone:.0f}" != f"{first:.0f}"  # planted: as if it were the only pair
 
 
 def test_reach_is_steps_times_rate_times_curvature():

@@ -142,12 +142,13 @@ def way(used: Mapping[str, float], first: str, later: str, window: Window) -> st
 
 
 def needed(effect: OrderEffect, target: str, first: str, later: str) -> str:
-    """How many times the batches would resolve an effect of the size that was found."""
+    """How many times the batches would resolve an effect of this size, at Holm's first level."""
     i, j = effect.domains.index(first), effect.domains.index(later)
     size, error = abs(effect.P[target][i, j]), effect.stderr[target][i, j]
     if not size:
         return "batches"
-    times = (float(half_width(error, len(effect.P_replicates), ALPHA)) / size) ** 2
+    asked = len(list(combinations(effect.domains, 2))) * len(effect.P)
+    times = (float(half_width(error, len(effect.P_replicates), ALPHA / asked)) / size) ** 2
     return (
         f"batches (about {max(2, times):.0f} times as many if P is what it looks like)"
         if times < 200

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from commute_verify.errors import CommuteError
 from commute_verify.schedules import WeightSchedule
@@ -14,8 +14,9 @@ from experiments.gpt2.presets import Base, Criterion, Preset
 from experiments.gpt2.settings import Training
 from experiments.gpt2.study import Study, load
 
-FROZEN = "frozen-curvature"
-KINDS = ("trajectory", "memory", FROZEN)
+FROZEN: Literal["frozen-curvature"] = "frozen-curvature"
+INTEGRATED = "integrated"
+KINDS = ("trajectory", "memory", FROZEN, INTEGRATED)
 """Predictors that are run here; the local ones are the study's own estimates of the bracket."""
 
 
@@ -86,12 +87,15 @@ def study_of(folder: Path) -> Study:
 def pieces(study: Study) -> list[Piece]:
     """Every piece, short windows first.
 
-    Frozen curvature takes the shortest window alone, where one step is many units of curvature already.
+    Frozen curvature takes the shortest window alone, where one step is many units of curvature already; the
+    integrated trajectory, which costs six sweeps a tilt, all but the longest.
     """
     preset = study.preset
-    windows = (*sorted(preset.short_windows), preset.window)
-    places = [(window, kind) for window in windows for kind in KINDS if kind != FROZEN]
+    short = sorted(preset.short_windows)
+    windows = (*short, preset.window)
+    places = [(window, kind) for window in windows for kind in ("trajectory", "memory")]
     places.insert(len(places) - 2, (windows[0], FROZEN))
+    places += [(window, INTEGRATED) for window in short]
     found = []
     for window, kind in places:
         for base in preset.bases:

@@ -14,17 +14,21 @@ from torch import Tensor, nn
 
 from commute_verify.criterion.prediction import first_variation, predict_excess_loss
 from commute_verify.criterion.prediction.answer import DivergenceError
+from commute_verify.criterion.prediction.predict import Predictor
 from commute_verify.criterion.prediction.variation import AROUND
 from experiments.gpt2 import checkpoint
 from experiments.gpt2.measure import far_batches
 from experiments.gpt2.model import load_optimizer, loss_fn, optimizer_for
 from experiments.gpt2.perform import reach
-from experiments.gpt2.predictors.asked import Piece, Settings
+from experiments.gpt2.predictors.asked import FROZEN, INTEGRATED, Piece, Settings
 from experiments.gpt2.presets import Criterion
 from experiments.gpt2.shards import Shards
 from experiments.gpt2.study import Study
 
 Batches = dict[str, list[Tensor]]
+
+PREDICTORS: dict[str, Predictor] = {"memory": "memory", FROZEN: FROZEN, INTEGRATED: "trajectory"}
+"""What is asked for a piece of each kind; the integrated trajectory takes batches in both orders."""
 
 
 def answers(study: Study, shards: Shards, piece: Piece, settings: Settings) -> dict[str, Any]:
@@ -98,18 +102,20 @@ def _named(
 ) -> list[dict[str, Any]]:
     """Half of what one order does against the other."""
     targets = {name: {name: 1.0} for name in piece.weights}
+    integrated = piece.kind == INTEGRATED
     try:
         found = predict_excess_loss(
             model,
             loss_fn,
-            data.at_once,
+            data.along if integrated else data.at_once,
             piece.tilt(delta),
             targets,
             optimizer=optimizer,
-            predictor="memory" if piece.kind == "memory" else "frozen-curvature",
+            predictor=PREDICTORS[piece.kind],
             against=piece.tilt(-delta),
             held_out=data.held_out,
             lr=lr,
+            exchange=piece.window if integrated else None,
             tolerance=settings.tolerance,
             max_products=settings.products,
         )

@@ -23,6 +23,7 @@ NAMES = {
     "memory": "memory",
     "frozen-curvature": "frozen curvature",
     "trajectory": "trajectory, one sweep",
+    "integrated": "trajectory, three points",
 }
 """Predictors, and what a table calls them."""
 LOCAL = ("plain", "adam")
@@ -88,10 +89,11 @@ def blocks(comparison: Comparison, predictions: Mapping[str, Any]) -> list[Block
             "Memory takes the optimizer's buffers alone, frozen curvature the domains' quadratic models "
             f"under Adam's preconditioner ({settings['frozen']} sequences of each language, at most "
             f"{settings['products']} products a stage), and only at the shortest window. The trajectory is "
-            "the first variation along the run to come, one sweep of one replicate for all tilts. Its "
+            "the first variation along the run to come: one sweep of one replicate for all tilts, whose "
             "“answers” are the tilts within 0.2 of the swept weights, which is all that such a sweep can "
-            "judge itself by; since this study `predict_excess_loss` and `FirstVariation.predict` abstain "
-            f"there, and ask for three points or for replicates, which were not run.{part}"
+            "judge itself by; and, as `predict_excess_loss` takes it since, three points between the two "
+            "orders, each with the batches of the two stages in both orders, at all but the longest "
+            f"window.{part}"
         ),
         table(found),
         Paragraph(words(found)),
