@@ -100,8 +100,8 @@ def test_batches_are_all_different_and_no_training_of_the_study_reaches_them(stu
     assert [len(batch) for batch in data.along[name]] == [10] * 4  # half of a batch of 20
 
 
-def excess_by_training(study, shards, delta, target):
-    """Half of L(θ_12) − L(θ_21) by PyTorch's own AdamW, on the piece's own batches."""
+def excess_by_training(study, shards, delta, target, places=(0, 1, 2, 3)):
+    """Half of L(θ_12) − L(θ_21) by PyTorch's own AdamW, on the piece's own batches, taken from ``places``."""
     data = Data(study, shards, PIECE, SETTINGS)
     ends = []
     for sign in (1, -1):
@@ -113,7 +113,7 @@ def excess_by_training(study, shards, delta, target):
             lead = sign * delta * (1 if step < 2 else -1)
             optimizer.zero_grad()
             for name, weight in (("zwei", 0.5 + lead), ("eins", 0.5 - lead)):
-                total, count = loss_fn(model, data.along[name][step])
+                total, count = loss_fn(model, data.along[name][places[step]])
                 (weight * total / count).backward()
             optimizer.step()
         with torch.no_grad():
@@ -130,6 +130,14 @@ def test_the_trajectory_is_what_training_on_its_batches_does(study, shards):
         assert cell["value"] != pytest.approx(-observed, rel=0.5)  # the two orders exchanged
         assert cell["value"] != pytest.approx(2 * observed, rel=0.2)  # the half left out
         assert cell["answered"]
+
+
+def test_the_integrated_trajectory_is_what_training_does_in_both_orders_of_batches(study, shards):
+    for cell in answers(study, shards, replace(PIECE, kind="integrated"), SETTINGS)["cells"]:
+        orders = [(0, 1, 2, 3), (2, 3, 0, 1)]
+        each = [excess_by_training(study, shards, 0.2, cell["target"], places) for places in orders]
+        assert cell["value"] == pytest.approx(sum(each) / 2, rel=0.02), cell  # three points, float32
+        assert cell["value"] != pytest.approx(each[0], rel=0.02)  # one order of batches alone
 
 
 def gradient(model, batch):
