@@ -1,7 +1,7 @@
 r"""Local derivatives in the coordinates where a preconditioned descent is plain: x = D^{-1/2}(θ − θ₀).
 
-There gradients are √D g, Hessians √D H √D, and decoupled weight decay λ is the gradient λ(x₀ + x) of one more
-loss, which every step trains with weight 1.
+There gradients are √D g, Hessians √D H √D, and weight decay λ is the gradient λ(x₀ + x) of one more loss,
+which every step trains with weight 1.
 """
 
 from __future__ import annotations

@@ -14,7 +14,6 @@ from commute_verify.criterion.prediction.answer import Verdict, verdict
 from commute_verify.criterion.prediction.frozen import QuadraticModel, Reached
 from commute_verify.criterion.prediction.question import Question
 from commute_verify.criterion.prediction.rung import Found
-from commute_verify.errors import CommuteError
 
 Array = NDArray[np.float64]
 
@@ -34,11 +33,7 @@ def frozen_curvature(question: Question) -> Found:
     """One replicate: two affine descents, and the targets at their ends."""
     fields, window, optimizer = question.fields, question.window, question.optimizer
     D = optimizer.preconditioner(fields.theta)
-    decay = optimizer.decay if optimizer.kind == "adamw" else 0.0
-    if optimizer.kind != "adamw" and (isinstance(optimizer.decay, Tensor) or optimizer.decay):
-        raise CommuteError(
-            "weight decay inside the gradient is no part of the quadratic models; put it into loss_fn"
-        )
+    decay = optimizer.shrinkage(D)
     model = QuadraticModel(fields, fields.gradients(), D, decay, question.tolerance, question.max_products)
     ends = [model.run(window.stages(s, question.dynamics)) for s in (window.schedule, window.reference)]
     with_schedule, with_reference = (end.displacement for end in ends)

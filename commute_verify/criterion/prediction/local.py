@@ -12,7 +12,6 @@ from commute_verify.criterion.prediction.coordinates import Coordinates
 from commute_verify.criterion.prediction.iterated import signature
 from commute_verify.criterion.prediction.question import Question
 from commute_verify.criterion.prediction.rung import Found
-from commute_verify.errors import CommuteError
 from commute_verify.kernels.torch_kernels import excess_loss_2, excess_loss_3
 from commute_verify.schedules import WeightSchedule
 
@@ -56,14 +55,8 @@ def local_3(question: Question) -> Found:
 
 def coordinates(question: Question) -> Coordinates:
     """Where the question's descent is plain."""
-    optimizer = question.optimizer
-    if optimizer.kind != "adamw" and (isinstance(optimizer.decay, Tensor) or optimizer.decay):
-        raise CommuteError(
-            "weight decay inside the gradient is no part of the domains' losses; put it into loss_fn"
-        )
-    D = optimizer.preconditioner(question.fields.theta)
-    decay = optimizer.decay if optimizer.kind == "adamw" else 0.0
-    return Coordinates(None if D is None else D.sqrt(), decay)
+    D = question.optimizer.preconditioner(question.fields.theta)
+    return Coordinates(None if D is None else D.sqrt(), question.optimizer.shrinkage(D))
 
 
 def _start(question: Question) -> tuple[Coordinates, Tensor]:

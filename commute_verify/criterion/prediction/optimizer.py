@@ -79,7 +79,24 @@ class Optimizer:
                 "step, or load its state"
             )
         correction = 1 - _power(self.betas[1], self.taken)
+        if not torch.as_tensor(correction).all():
+            raise CommuteError(
+                "an optimizer that has taken no step for some of the parameters: their second moments are "
+                "not known yet; leave them out with params=, or take a step that reaches them"
+            )
         return self.relative / ((self.second / correction).sqrt() + self.eps)
+
+    def shrinkage(self, D: Tensor | None) -> Scale:
+        """λ in θ' = −D ∇L − λθ: what weight decay does per flow time of the first group.
+
+        In AdamW the decay times relative learning rates; inside the gradient D times the decay, D being that
+        of ``preconditioner``.
+        """
+        if not isinstance(self.decay, Tensor) and not self.decay:
+            return 0.0
+        if self.kind == "adamw":
+            return self.relative * self.decay
+        return self.decay if D is None else D * self.decay
 
 
 def read_optimizer(
