@@ -90,7 +90,7 @@ def _evaluated(question: Question, gap: Tensor, start: Tensor) -> Array:
 
 def _drift(question: Question, model: QuadraticModel, ends: list[Reached]) -> float:
     """‖∇L_w(θ + d) − g_w − H_w d‖ / ‖H_w d‖ at both ends, w the reference's average weights."""
-    w = question.window.reference.averaged().weights[0]
+    w = question.average()
     worst = 0.0
     for end in ends:
         d = end.displacement

@@ -38,13 +38,12 @@ def memory(question: Question) -> Found:
     for c in question.asked:
         u = question.held_out.loss_and_gradient(c, question.held_out.theta)[1]
         found[c] = float(torch.dot(u.double(), gap.double()))
-    weights = question.window.reference.averaged().weights[0]
     known = optimizer.adaptive and optimizer.second is not None
     D = optimizer.preconditioner(fields.theta) if known or not optimizer.adaptive else None
     at = Coordinates(None if D is None else D.sqrt(), 0.0)
     first = {name: batches[:1] for name, batches in fields.batches.items()}
     few = Surface(fields.objective, first, fields.method, fields.tally)
-    reach = question.window.flow_time() * at.curvature(few, weights, at.gradients(few))
+    reach = question.window.flow_time() * at.curvature(few, question.average(), at.gradients(few))
     judged = verdict("flow time · λ_max", reach, REACH, "where gradients stay what they are, at most")
     notes = (f"memory alone, gradients as at the start; flow time · λ_max = {reach:.3g}",)
     return Found(question.mixing @ found, [judged] * len(question.mixing), notes)

@@ -8,7 +8,6 @@ from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from commute_verify.criterion.objective import Batch, LossFunction, NotFiniteError
@@ -18,10 +17,10 @@ from commute_verify.criterion.prediction.answer import (
     Prediction,
     PredictionCost,
     Verdict,
-    verdict,
 )
 from commute_verify.criterion.prediction.asking import Options, Setting, TargetModel, ask
 from commute_verify.criterion.prediction.frozen_curvature import frozen_curvature
+from commute_verify.criterion.prediction.left_out import AFFECTED, against_clipping, against_memory
 from commute_verify.criterion.prediction.local import local, local_3
 from commute_verify.criterion.prediction.memory import memory
 from commute_verify.criterion.prediction.question import Question
@@ -44,10 +43,6 @@ RUNGS: dict[str, Callable[[Question], Found]] = {
     "trajectory": trajectory,
     "memory": memory,
 }
-AFFECTED = ("local", "local-3", "frozen-curvature")
-"""Rungs that know nothing of an optimizer's memory."""
-MEMORY = 0.3
-"""How large memory's own effect may be beside a prediction that leaves it out."""
 
 
 def predict_excess_loss(
@@ -252,8 +247,10 @@ def _predicted(rung: str, questions: list[Question], tally: Tally) -> Prediction
         mean, stderr = mean_and_stderr(every)
         signs = [resolved(float(p)) for p in p_values(every)]
         verdicts = [v if not v.valid or s.valid else s for v, s in zip(verdicts, signs, strict=True)]
+    if rung in AFFECTED and first.optimizer.clip is not None:
+        verdicts = against_clipping(questions, first.optimizer.clip, verdicts)
     if rung in AFFECTED and first.optimizer.remembers:
-        verdicts, note = _against_memory(questions, mean, verdicts)
+        verdicts, note = against_memory(questions, mean, verdicts)
         notes = (*notes, note)
     spent = Tally()
     spent.gradients, spent.products = tally.gradients - before[0], tally.products - before[1]
@@ -262,24 +259,6 @@ def _predicted(rung: str, questions: list[Question], tally: Tally) -> Prediction
         for name, value, error, judged in zip(first.targets, mean, stderr, verdicts, strict=True)
     }
     return Prediction(rung, excess, first.cost(spent, len(questions)), notes)
-
-
-def _against_memory(
-    questions: list[Question],
-    mean: NDArray[np.float64],
-    verdicts: list[Verdict],
-) -> tuple[list[Verdict], str]:
-    """Abstain where the optimizer's memory alone would do about as much as what is predicted without it."""
-    if not questions[0].window.whole:
-        off = verdict("the optimizer's memory over the prediction", math.nan, MEMORY, "known on whole steps;")
-        return [off] * len(verdicts), "the optimizer's memory is left out, and not known on broken steps"
-    own = np.mean([memory(question).excess for question in questions], axis=0)
-    checked = []
-    for judged, value, effect in zip(verdicts, mean, own, strict=True):
-        share = abs(effect) / abs(value) if value else math.inf
-        beside = verdict("the optimizer's memory over the prediction", float(share), MEMORY, "allowed")
-        checked.append(judged if beside.valid or not judged.valid else beside)
-    return checked, "the optimizer's memory is left out of the prediction, and judged beside it"
 
 
 def _worst(verdicts: list[Verdict]) -> Verdict:

@@ -45,6 +45,11 @@ class Question:
         """The domains that some target weighs."""
         return np.flatnonzero(self.mixing.any(axis=0)).tolist()
 
+    def average(self) -> Array:
+        """The reference's weights over the whole window (K,)."""
+        weights: Array = self.window.reference.averaged().weights[0]
+        return weights
+
     def cost(self, tally: Tally, replicates: int) -> PredictionCost:
         """What a tally means for a training run."""
         per_product = 2 if self.fields.method == "double-backward" else 0

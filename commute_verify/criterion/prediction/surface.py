@@ -57,6 +57,8 @@ class Surface:
         self.tally = tally or Tally()
         self.theta = self.flat(objective.parameters)
         """Where the window starts: a loss that is no number there is bad input, elsewhere it diverged."""
+        self.longest = 0.0
+        """The largest norm of a batch's gradient that was met at ``theta``."""
         self._steps: dict[str, float] = {}
 
     def flat(self, vector: Mapping[str, Tensor]) -> Tensor:
@@ -159,6 +161,8 @@ class Surface:
                 if not bool(found.gradient.isfinite().all()):
                     kind = CommuteError if at is self.theta else NotFiniteError
                     raise kind("a gradient that is not finite; leave the batch out, or give float32")
+            if at is self.theta:
+                self.longest = max(self.longest, float(torch.linalg.vector_norm(found.gradient)))
             total += found.weight * found.loss
             weights += found.weight
             g.add_(found.gradient, alpha=found.weight)
