@@ -232,7 +232,7 @@ def _diverged(rung: str, question: Question, why: str) -> Prediction:
     """An abstention where a rung came upon numbers that are none."""
     judged = Verdict(False, "a number that is none", math.nan, 0.0, f"abstains: {why}")
     excess = {name: Predicted(math.nan, math.nan, judged, rung) for name in question.targets}
-    return Prediction(rung, excess, question.cost(Tally(), 1), (why,))
+    return Prediction(rung, excess, question.cost(Tally()), (why,))
 
 
 def _predicted(rung: str, questions: list[Question], tally: Tally) -> Prediction:
@@ -258,7 +258,7 @@ def _predicted(rung: str, questions: list[Question], tally: Tally) -> Prediction
         name: Predicted(float(value), float(error), judged, rung)
         for name, value, error, judged in zip(first.targets, mean, stderr, verdicts, strict=True)
     }
-    return Prediction(rung, excess, first.cost(spent, len(questions)), notes)
+    return Prediction(rung, excess, first.cost(spent), notes)
 
 
 def _worst(verdicts: list[Verdict]) -> Verdict:

@@ -50,14 +50,12 @@ class Question:
         weights: Array = self.window.reference.averaged().weights[0]
         return weights
 
-    def cost(self, tally: Tally, replicates: int) -> PredictionCost:
+    def cost(self, tally: Tally) -> PredictionCost:
         """What a tally means for a training run."""
         per_product = 2 if self.fields.method == "double-backward" else 0
         equivalents = tally.gradients + per_product * tally.products
         active = int(np.count_nonzero(self.window.reference.weights.any(axis=0)))
-        return PredictionCost(
-            tally.gradients, tally.products, equivalents, equivalents / (active * replicates)
-        )
+        return PredictionCost(tally.gradients, tally.products, equivalents, equivalents / active)
 
 
 def listed(domains: Mapping[str, Iterable[Batch]], what: str) -> dict[str, list[Batch]]:
