@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from commute_verify.criterion.objective import located
 from commute_verify.criterion.prediction.answer import verdict
 from commute_verify.criterion.prediction.coordinates import Coordinates
 from commute_verify.criterion.prediction.question import Question
@@ -60,7 +61,9 @@ def _gap(question: Question) -> Tensor:
         for name in fields.names:
             batches = fields.batches[name]
             if len(batches) > 1 or name not in only:
-                only[name] = fields.derivatives(fields.theta, batches[s % len(batches)]).gradient
+                number = s % len(batches)
+                with located(f"domain {name!r}, batch {number + 1}"):
+                    only[name] = fields.derivatives(fields.theta, batches[number]).gradient
             g.append(only[name])
         stacked = torch.stack(g)
         states = [

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from commute_verify.criterion import checked
 from commute_verify.criterion.objective import Batch, LossFunction, NotFiniteError
 from commute_verify.criterion.prediction.answer import (
     DivergenceError,
@@ -129,9 +130,17 @@ def predict_excess_loss(
     setting = Setting(optimizer, against, lr, clip_norm, params)
     if predictor != "auto" and predictor not in RUNGS:
         raise CommuteError(f"predictor={predictor!r}; give one of auto, {', '.join(RUNGS)}")
-    with undisturbed(model, domains.values() if isinstance(domains, Mapping) else (), seed):
+    checked.module(model)
+    with undisturbed(model, _loaders(domains, held_out), options.seed):
         questions, tally = ask(model, loss_fn, domains, schedule, targets, held_out, setting, options)
-        return _auto(questions, tally) if predictor == "auto" else _predicted(predictor, questions, tally)
+        if predictor == "auto":
+            return _auto(questions, tally)
+        if predictor != "trajectory" and not questions[0].fields.repeats():
+            raise CommuteError(
+                "the same batch gives two losses, as with dropout in train mode; call model.eval(), or give "
+                'predictor="trajectory", which draws once for each batch'
+            )
+        return _predicted(predictor, questions, tally)
 
 
 def first_variation(
@@ -173,7 +182,8 @@ def first_variation(
     """
     options = Options(replicates, method=method, exchange=exchange, seed=seed)
     setting = Setting(optimizer, None, lr, clip_norm, params)
-    with undisturbed(model, domains.values() if isinstance(domains, Mapping) else (), seed):
+    checked.module(model)
+    with undisturbed(model, _loaders(domains, held_out), options.seed):
         questions, _ = ask(model, loss_fn, domains, schedule, targets, held_out, setting, options)
         return averaged([_varied(question) for question in questions])
 
@@ -190,18 +200,24 @@ def _varied(question: Question) -> FirstVariation:
     )
 
 
+def _loaders(*given: object) -> list[Iterable[Batch]]:
+    return [batches for mapping in given if isinstance(mapping, Mapping) for batches in mapping.values()]
+
+
 def _auto(questions: list[Question], tally: Tally) -> Prediction:
     """The cheapest rung that answers, target by target; where none does, the last one's abstention."""
     first = questions[0]
-    rungs = ["local", "frozen-curvature"] if not first.optimizer.remembers else []
+    alone = first.optimizer.remembers or not first.fields.repeats()
+    rungs = [] if alone else ["local", "frozen-curvature"]
     if first.window.whole and all(
         len(batches) >= first.window.length for q in questions for batches in q.fields.batches.values()
     ):
         rungs.append("trajectory")
     if not rungs:
         raise CommuteError(
-            f"an optimizer that remembers needs the trajectory, and that a batch of every domain for each of "
-            f"{first.window.schedule.duration:g} whole steps; give more, or name a predictor"
+            "an optimizer that remembers, or a model with dropout, needs the trajectory, and that a batch of "
+            f"every domain for each of {first.window.schedule.duration:g} whole steps; give more, or name a "
+            "predictor"
         )
     tried: list[Prediction] = []
     best: dict[str, Predicted] = {}
