@@ -117,7 +117,7 @@ def _judged(ends: list[Reached], gap: Tensor, drift: float, quadratic: float, ev
             "the bound on the displacements' error over their gap",
             bound / size if size else float(bound > 0),
             ACCURACY,
-            "allowed",
+            "by tolerance= and max_products= to be at most",
         ),
         verdict("amplification by negative curvature", max(e.growth for e in ends), GROWTH, "allowed"),
         verdict("the drift of the curvature on the way", drift, DRIFT, "allowed"),

@@ -79,7 +79,10 @@ def predict_excess_loss(
     reference.
 
     ``optimizer`` is the run's own (SGD, Adam or AdamW, with its state; it is never written to), or a learning
-    rate for plain SGD; ``lr`` gives the rates to come, one for each step, and ``clip_norm`` its clipping.
+    rate for plain SGD; ``lr`` gives the rates to come, one for each step, and ``clip_norm`` its clipping,
+    which the trajectory and memory follow; the others abstain where the gradient of a batch is longer.
+    ``params`` chooses parameters by name, and holds the others fixed. A parameter that a step's loss does not
+    reach has gradient 0 there, as after ``zero_grad(set_to_none=False)``; torch passes it over otherwise.
 
     Predictors, cheapest first:
 
@@ -89,14 +92,14 @@ def predict_excess_loss(
     - ``frozen-curvature``: the domains' quadratic models, descended exactly by Lanczos to ``tolerance``,
       relative to the displacement. ``dynamics="steps"`` takes the discrete steps of plain SGD, "flow"
       gradient flow, and durations that are no whole numbers too; "auto" takes steps where the optimizer has
-      no memory. Adam's second moments are a frozen preconditioner. ``target_model="quadratic"`` takes the
-      targets' quadratic models too, "evaluated" the targets themselves at the predicted points.
-
+      no memory. Adam's second moments are a frozen preconditioner, and weight decay is a drift.
+      ``target_model="quadratic"`` takes the targets' quadratic models too, "evaluated" the targets themselves
+      at the predicted points. ``max_products`` bounds the products of a stage.
     - ``trajectory``: the exact first variation along the run to come, through the optimizer's own update,
       its memory, decay, clipping and learning rates. Step s takes batch s of every domain, weighted. From
       the reference to the schedule it is integrated at ``points`` Gauss points, three by default; slopes that
-      do not explain the losses at these points make it abstain, and so does a single point.
-
+      do not explain the losses at these points make it abstain, and so does a single point. Under dropout
+      each batch draws its masks once, from ``seed``; the other predictors refuse a model in train mode then.
     - ``memory``: what the optimizer's buffers alone do, with all gradients taken at the start. A common
       tail is part of the schedule.
     - ``auto``: for every target the cheapest of local, frozen-curvature and trajectory that answers; with an
@@ -105,9 +108,11 @@ def predict_excess_loss(
     ``replicates`` deals the batches into as many parts and gives the spread of their predictions as the
     standard error. Each target has a verdict: an answer, or that the predictor abstains, and on what ground.
     ``exchange=k``, for two stages of k steps, makes the trajectory of each replicate the mean of two: batches
-    as they come, and with those of one stage and of the other exchanged (antithetic variates). The luck of
-    which batch falls into which stage, of first order in the learning rate and larger than the effect in
-    short windows, is then gone; it costs twice as much.
+    as they come, and with those of the first k steps and of the next k exchanged (antithetic variates). The
+    luck of which batch falls into which stage, of first order in the learning rate and larger than the effect
+    in short windows, is then gone; it costs twice as much. Batches of later stages stay where they are, and a
+    k that is no stage's length leaves some of the luck. Other predictors are not changed by it.
+    ``method`` is how products are taken.
 
     The model, its gradients, buffers, modes and all random states are left as they were. Raises CommuteError
     on bad input.

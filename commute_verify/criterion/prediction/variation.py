@@ -27,7 +27,7 @@ ALPHA = 0.05
 """With replicates: a sign whose p-value is not below this is not resolved, and not answered."""
 AROUND = 0.2
 """How far from the swept weights, on both sides of them, one sweep is relied on."""
-ALONE = verdict("the number of replicates that a sign still needs", 1.0, 0.0, "allowed")
+ALONE = verdict("the number of further replicates that a sign needs", 1.0, 0.0, "allowed")
 """A single replicate."""
 ROUNDING = 1e-9
 """How far the middle of two schedules may be from the swept one."""
