@@ -311,6 +311,17 @@ def test_a_sign_that_replicates_do_not_resolve_is_not_answered():
     assert any("p-value" in found[name].verdict.quantity for name in found)
 
 
+@pytest.mark.parametrize("predictor", ["local", "trajectory"])
+def test_the_cost_in_training_steps_counts_every_replicate(predictor):
+    batches = {name: found * 6 for name, found in data().items()}
+    twice = {name: found * 2 for name, found in batches.items()}
+    one = auto(1e-3, batches=batches, predictor=predictor).cost
+    two = auto(1e-3, batches=twice, predictor=predictor, replicates=2).cost
+    assert two.gradient_equivalents == 2 * one.gradient_equivalents
+    assert two.training_steps == 2 * one.training_steps
+    assert one.training_steps == pytest.approx(one.gradient_equivalents / len(NAMES))  # roundoff
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

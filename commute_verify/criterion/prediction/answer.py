@@ -50,7 +50,7 @@ class PredictionCost:
 
     ``gradient_equivalents`` counts a product as 2 gradients by finite differences and by double backward
     beside its gradient; ``training_steps`` is that number over the passes of one step of the constant
-    schedule, one for each domain that it trains.
+    schedule, one for each domain that it trains; all replicates are counted.
     """
 
     gradients: int

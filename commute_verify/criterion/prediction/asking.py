@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -11,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from commute_verify.criterion import checked
 from commute_verify.criterion.objective import Batch, LossFunction, Objective
 from commute_verify.criterion.prediction.optimizer import Optimizer, read_optimizer
 from commute_verify.criterion.prediction.question import Question, dealt, listed
@@ -20,6 +20,8 @@ from commute_verify.errors import CommuteError
 from commute_verify.schedules import WeightSchedule
 
 TargetModel = Literal["quadratic", "evaluated"]
+SEEDS = 2**63 - 1
+"""The largest seed: every batch of a trajectory takes one of its own, counted on from it."""
 
 
 @dataclass(frozen=True)
@@ -44,17 +46,16 @@ class Options:
         ):
             if given not in allowed:
                 raise CommuteError(f"{what}={given!r}; give one of {', '.join(allowed)}")
-        if not (isinstance(self.tolerance, float) and 0 < self.tolerance < 1):
-            raise CommuteError(f"tolerance={self.tolerance!r}; give a number between 0 and 1")
-        for what, count, least in (
-            ("max_products", self.max_products, 1),
-            ("replicates", self.replicates, 1),
-            ("points", 1 if self.points is None else self.points, 1),
-            ("exchange", 1 if self.exchange is None else self.exchange, 1),
-            ("seed", self.seed, 0),
-        ):
-            if not isinstance(count, int) or isinstance(count, bool) or count < least:
-                raise CommuteError(f"{what}={count!r}; give a whole number of at least {least}")
+        tolerance = checked.real(self.tolerance)
+        if tolerance is None or not 0 < tolerance < 1:
+            raise CommuteError(f"{checked.shown('tolerance', self.tolerance)}; give a number between 0 and 1")
+        object.__setattr__(self, "tolerance", tolerance)
+        for what in ("max_products", "replicates", "points", "exchange"):
+            count = getattr(self, what)
+            if count is not None or what in ("max_products", "replicates"):
+                object.__setattr__(self, what, checked.whole(count, what, 1))
+        seed = checked.whole(self.seed, "seed", 0, SEEDS, f"from 0 to {SEEDS}")
+        object.__setattr__(self, "seed", seed)
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def ask(
     if len(fields) < 2:
         raise CommuteError("fewer than two domains; give a mapping from each name to its batches")
     names = tuple(fields)
-    mixing = target_weights(targets, names)
+    mixing = checked.targets(targets, names)
     own = fields if held_out is None else listed(held_out, "held_out")
     if set(own) != set(fields):
         raise CommuteError(
@@ -95,6 +96,8 @@ def ask(
         raise CommuteError(f"parameters in {objective.dtype}; predictions need float32 or float64")
     theta = Surface(objective, {}).theta
     rule = read_optimizer(setting.optimizer, model, list(objective.parameters), theta, setting.clip_norm)
+    if setting.lr is None and not rule.lr:
+        raise CommuteError("the first group's learning rate is 0; give the rates to come with lr=")
     window = Window.of(names, schedule, setting.against, rule.lr if setting.lr is None else setting.lr)
     if options.exchange is not None and 2 * options.exchange > window.length:
         raise CommuteError(
@@ -139,29 +142,3 @@ def _dynamics(given: Literal["auto"] | Dynamics, window: Window, rule: Optimizer
     if given != "auto":
         return given
     return "flow" if rule.remembers or not window.whole else "steps"
-
-
-def target_weights(
-    targets: Mapping[str, Mapping[str, float]] | None, domains: Sequence[str]
-) -> dict[str, dict[str, float]]:
-    """The targets as weights over domains; every domain and "mixture" by default."""
-    if targets is None:
-        if "mixture" in domains:
-            raise CommuteError('a domain is called "mixture", as the default target is; give targets=')
-        alone = {name: {name: 1.0} for name in domains}
-        return alone | {"mixture": dict.fromkeys(domains, 1.0 / len(domains))}
-    if not isinstance(targets, Mapping) or not targets:
-        raise CommuteError(f"targets {targets!r}; give a mapping from names to weights over domains, or None")
-    for name, weights in targets.items():
-        if not isinstance(weights, Mapping):
-            raise CommuteError(f"target {name!r} is {weights!r}; give a mapping from domains to weights")
-        unknown = sorted(set(weights) - set(domains))
-        if unknown:
-            raise CommuteError(
-                f"target {name!r} weighs {', '.join(unknown)}; the domains are {', '.join(domains)}"
-            )
-        values = list(weights.values())
-        numbers = all(isinstance(w, int | float) and math.isfinite(w) and w >= 0 for w in values)
-        if not (numbers and math.isclose(sum(values), 1, abs_tol=1e-9)):
-            raise CommuteError(f"target {name!r} has weights {dict(weights)}; give numbers ≥ 0 that sum to 1")
-    return {name: {k: float(w) for k, w in weights.items()} for name, weights in targets.items()}

@@ -1,7 +1,7 @@
 r"""Local derivatives in the coordinates where a preconditioned descent is plain: x = D^{-1/2}(θ − θ₀).
 
-There gradients are √D g, Hessians √D H √D, and decoupled weight decay λ is the gradient λ(x₀ + x) of one more
-loss, which every step trains with weight 1.
+There gradients are √D g, Hessians √D H √D, and weight decay λ is the gradient λ(x₀ + x) of one more loss,
+which every step trains with weight 1.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ Array = NDArray[np.float64]
 
 PROBES = 5
 """Products that λ_max along the mixture's gradient is read from."""
+CANCELLED = 0.1
+"""A mixture's gradient this short beside the longest domain's does not point to where the domains go."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +49,10 @@ class Coordinates:
         start = surface.theta if self.root is None else surface.theta / self.root
         return torch.cat([g, (self.decay * start)[None]])
 
+    def mixed(self, weights: Array, rows: Tensor) -> Tensor:
+        """Σ_k w_k of a row for every domain, and of weight decay's with weight 1."""
+        return rows.new_tensor(weights.tolist() + [1.0] * self.decays) @ rows
+
     def product(self, surface: Surface, domain: int, v: Tensor, at: Tensor | None = None) -> Tensor:
         """H_k v of one domain, or of weight decay, which comes last."""
         if domain == len(surface.names):
@@ -66,9 +72,14 @@ class Coordinates:
         return found
 
     def curvature(self, surface: Surface, weights: Array, g: Tensor) -> float:
-        """The largest Ritz value of the mixture's Hessian along its gradient, from a few products."""
-        w = weights.tolist() + [1.0] * self.decays
-        start = g.new_tensor(w) @ g
+        """The largest Ritz value of the mixture's Hessian along its gradient, from a few products.
+
+        Where the domains' gradients cancel in the mixture, along the longest of them.
+        """
+        start = self.mixed(weights, g)
+        lengths = torch.linalg.vector_norm(g, dim=1)
+        if float(torch.linalg.vector_norm(start)) <= CANCELLED * float(lengths.max()):
+            start = g[int(lengths.argmax())]
         if not bool(start.any()):
             return 0.0
 

@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from commute_verify.criterion.objective import located
+from commute_verify.criterion.objective import NotFiniteError, located
 from commute_verify.criterion.prediction.answer import DivergenceError
 from commute_verify.criterion.prediction.optimizer import Optimizer
 from commute_verify.criterion.prediction.surface import Derivatives, Surface
@@ -140,7 +140,8 @@ class Training:
         with located(f"domain {name!r}, batch {taken + 1}"):
             found = self.fields.derivatives(at, self.fields.batches[name][taken], directions, name)
             if not bool(found.gradient.isfinite().all()):
-                raise CommuteError(f"the gradient is not finite at step {s} of the window")
+                kind = CommuteError if at is self.fields.theta else NotFiniteError
+                raise kind(f"the gradient is not finite at step {s} of the window")
         return found
 
     def _taken(self, s: int) -> int:

@@ -3,7 +3,7 @@ r"""Frozen curvature: the exact descent of the domains' quadratic models at θ, 
     d' = −D (g_w + H_w d) − λ(θ + d),     g_w = Σ_k w_k g_k,  H_w = Σ_k w_k H_k
 
 on each stage of a schedule, by Lanczos. With a preconditioner D the descent runs in x = D^{-1/2} d, where its
-matrix √D H √D + λ is symmetric. Decoupled weight decay λ is a drift common to all domains, per flow time.
+matrix √D H √D + λ is symmetric. Weight decay λ is a drift common to all domains, per flow time.
 """
 
 from __future__ import annotations

@@ -14,7 +14,6 @@ from commute_verify.criterion.prediction.answer import Verdict, verdict
 from commute_verify.criterion.prediction.frozen import QuadraticModel, Reached
 from commute_verify.criterion.prediction.question import Question
 from commute_verify.criterion.prediction.rung import Found
-from commute_verify.errors import CommuteError
 
 Array = NDArray[np.float64]
 
@@ -34,11 +33,7 @@ def frozen_curvature(question: Question) -> Found:
     """One replicate: two affine descents, and the targets at their ends."""
     fields, window, optimizer = question.fields, question.window, question.optimizer
     D = optimizer.preconditioner(fields.theta)
-    decay = optimizer.decay if optimizer.kind == "adamw" else 0.0
-    if optimizer.kind != "adamw" and (isinstance(optimizer.decay, Tensor) or optimizer.decay):
-        raise CommuteError(
-            "weight decay inside the gradient is no part of the quadratic models; put it into loss_fn"
-        )
+    decay = optimizer.shrinkage(D)
     model = QuadraticModel(fields, fields.gradients(), D, decay, question.tolerance, question.max_products)
     ends = [model.run(window.stages(s, question.dynamics)) for s in (window.schedule, window.reference)]
     with_schedule, with_reference = (end.displacement for end in ends)
@@ -95,7 +90,7 @@ def _evaluated(question: Question, gap: Tensor, start: Tensor) -> Array:
 
 def _drift(question: Question, model: QuadraticModel, ends: list[Reached]) -> float:
     """‖∇L_w(θ + d) − g_w − H_w d‖ / ‖H_w d‖ at both ends, w the reference's average weights."""
-    w = question.window.reference.averaged().weights[0]
+    w = question.average()
     worst = 0.0
     for end in ends:
         d = end.displacement
@@ -122,7 +117,7 @@ def _judged(ends: list[Reached], gap: Tensor, drift: float, quadratic: float, ev
             "the bound on the displacements' error over their gap",
             bound / size if size else float(bound > 0),
             ACCURACY,
-            "allowed",
+            "by tolerance= and max_products= to be at most",
         ),
         verdict("amplification by negative curvature", max(e.growth for e in ends), GROWTH, "allowed"),
         verdict("the drift of the curvature on the way", drift, DRIFT, "allowed"),

@@ -12,7 +12,6 @@ from commute_verify.criterion.prediction.coordinates import Coordinates
 from commute_verify.criterion.prediction.iterated import signature
 from commute_verify.criterion.prediction.question import Question
 from commute_verify.criterion.prediction.rung import Found
-from commute_verify.errors import CommuteError
 from commute_verify.kernels.torch_kernels import excess_loss_2, excess_loss_3
 from commute_verify.schedules import WeightSchedule
 
@@ -27,8 +26,8 @@ THIRD = 0.3
 def local(question: Question) -> Found:
     """One replicate of order 2: K gradients and K products for each target's domains, λ_max beside them."""
     at, g = _start(question)
-    excess = _excess(question, at, g)
-    reach, verdicts = _reach(question, at, g)
+    excess, bent = _excess(question, at, g)
+    reach, verdicts = _reach(question, at, g, bent)
     return Found(excess, verdicts, (f"order 2 of the series; flow time · λ_max = {reach:.3g}",))
 
 
@@ -38,10 +37,10 @@ def local_3(question: Question) -> Found:
     Discrete steps are taken as steps to order 2 and as a flow in the terms of order 3.
     """
     at, g = _start(question)
-    second = _excess(question, at, g)
+    second, bent = _excess(question, at, g)
     third, asymmetry = _third(question, at, g)
     excess = second + third
-    reach, _ = _reach(question, at, g)
+    reach, _ = _reach(question, at, g, bent)
     verdicts = []
     for t in range(len(excess)):
         size = abs(excess[t])
@@ -56,14 +55,8 @@ def local_3(question: Question) -> Found:
 
 def coordinates(question: Question) -> Coordinates:
     """Where the question's descent is plain."""
-    optimizer = question.optimizer
-    if optimizer.kind != "adamw" and (isinstance(optimizer.decay, Tensor) or optimizer.decay):
-        raise CommuteError(
-            "weight decay inside the gradient is no part of the domains' losses; put it into loss_fn"
-        )
-    D = optimizer.preconditioner(question.fields.theta)
-    decay = optimizer.decay if optimizer.kind == "adamw" else 0.0
-    return Coordinates(None if D is None else D.sqrt(), decay)
+    D = question.optimizer.preconditioner(question.fields.theta)
+    return Coordinates(None if D is None else D.sqrt(), question.optimizer.shrinkage(D))
 
 
 def _start(question: Question) -> tuple[Coordinates, Tensor]:
@@ -71,9 +64,9 @@ def _start(question: Question) -> tuple[Coordinates, Tensor]:
     return at, at.gradients(question.fields)
 
 
-def _reach(question: Question, at: Coordinates, g: Tensor) -> tuple[float, list[Verdict]]:
-    curvature = at.curvature(question.fields, question.window.reference.averaged().weights[0], g)
-    reach = question.window.flow_time() * curvature
+def _reach(question: Question, at: Coordinates, g: Tensor, bent: float) -> tuple[float, list[Verdict]]:
+    curvature = at.curvature(question.fields, question.average(), g)
+    reach = question.window.flow_time() * max(curvature, bent)
     judged = verdict("flow time · λ_max", reach, REACH, "for order 2 at most")
     return reach, [judged] * len(question.mixing)
 
@@ -99,8 +92,8 @@ def _pieces(question: Question, schedule: WeightSchedule, decays: bool, discrete
     return np.hstack([x, times[:, None]]) if decays else x
 
 
-def _excess(question: Question, at: Coordinates, g: Tensor) -> Array:
-    """Order 2 for every target.
+def _excess(question: Question, at: Coordinates, g: Tensor) -> tuple[Array, float]:
+    """Order 2 for every target, and ‖H_w u‖ / ‖u‖, which λ_max is at least, the largest of all targets.
 
     A step does not see itself, so that H_j acts on iterated sums; the target's own curvature acts on the
     square of the displacement, whose coefficients S_i S_j are those of the flow whatever the steps are.
@@ -109,10 +102,13 @@ def _excess(question: Question, at: Coordinates, g: Tensor) -> Array:
     squares = _signatures(question, at, False)[1] if question.window.whole else d2
     symmetric = squares + squares.T
     nothing, none = torch.zeros_like(g).double(), np.zeros_like(d1)
-    found = np.zeros(question.mixing.shape[1])
+    found, bent = np.zeros(question.mixing.shape[1]), 0.0
     for c in question.asked:
         u = at.inward(question.held_out.loss_and_gradient(c, question.held_out.theta)[1])
         Hu = torch.stack([at.product(question.fields, k, u) for k in range(len(g))])
+        if bool(u.any()):
+            mixed = at.mixed(question.average(), Hu)
+            bent = max(bent, float(torch.linalg.vector_norm(mixed) / torch.linalg.vector_norm(u)))
         excess = excess_loss_2(_tensor(d1), _tensor(d2), g.double(), u.double(), Hu.double(), nothing)
         if np.abs(symmetric).max() > 1e-12 * np.abs(squares).max():
             HLg = torch.stack([at.product(question.held_out, c, row) for row in g])
@@ -120,8 +116,7 @@ def _excess(question: Question, at: Coordinates, g: Tensor) -> Array:
                 _tensor(none), _tensor(squares), g.double(), u.double(), nothing, HLg.double()
             )
         found[c] = float(excess)
-    weighed: Array = question.mixing @ found
-    return weighed
+    return question.mixing @ found, bent
 
 
 def _third(question: Question, at: Coordinates, g: Tensor) -> tuple[Array, float]:

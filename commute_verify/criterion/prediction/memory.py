@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from commute_verify.criterion.objective import located
 from commute_verify.criterion.prediction.answer import verdict
 from commute_verify.criterion.prediction.coordinates import Coordinates
 from commute_verify.criterion.prediction.question import Question
@@ -38,13 +39,12 @@ def memory(question: Question) -> Found:
     for c in question.asked:
         u = question.held_out.loss_and_gradient(c, question.held_out.theta)[1]
         found[c] = float(torch.dot(u.double(), gap.double()))
-    weights = question.window.reference.averaged().weights[0]
     known = optimizer.adaptive and optimizer.second is not None
     D = optimizer.preconditioner(fields.theta) if known or not optimizer.adaptive else None
     at = Coordinates(None if D is None else D.sqrt(), 0.0)
     first = {name: batches[:1] for name, batches in fields.batches.items()}
     few = Surface(fields.objective, first, fields.method, fields.tally)
-    reach = question.window.flow_time() * at.curvature(few, weights, at.gradients(few))
+    reach = question.window.flow_time() * at.curvature(few, question.average(), at.gradients(few))
     judged = verdict("flow time · λ_max", reach, REACH, "where gradients stay what they are, at most")
     notes = (f"memory alone, gradients as at the start; flow time · λ_max = {reach:.3g}",)
     return Found(question.mixing @ found, [judged] * len(question.mixing), notes)
@@ -61,7 +61,9 @@ def _gap(question: Question) -> Tensor:
         for name in fields.names:
             batches = fields.batches[name]
             if len(batches) > 1 or name not in only:
-                only[name] = fields.derivatives(fields.theta, batches[s % len(batches)]).gradient
+                number = s % len(batches)
+                with located(f"domain {name!r}, batch {number + 1}"):
+                    only[name] = fields.derivatives(fields.theta, batches[number]).gradient
             g.append(only[name])
         stacked = torch.stack(g)
         states = [

@@ -17,6 +17,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from commute_verify.criterion import checked
 from commute_verify.errors import CommuteError
 
 Kind = Literal["sgd", "adam", "adamw"]
@@ -79,7 +80,24 @@ class Optimizer:
                 "step, or load its state"
             )
         correction = 1 - _power(self.betas[1], self.taken)
+        if not torch.as_tensor(correction).all():
+            raise CommuteError(
+                "an optimizer that has taken no step for some of the parameters: their second moments are "
+                "not known yet; leave them out with params=, or take a step that reaches them"
+            )
         return self.relative / ((self.second / correction).sqrt() + self.eps)
+
+    def shrinkage(self, D: Tensor | None) -> Scale:
+        """λ in θ' = −D ∇L − λθ: what weight decay does per flow time of the first group.
+
+        In AdamW the decay times relative learning rates; inside the gradient D times the decay, D being that
+        of ``preconditioner``.
+        """
+        if not isinstance(self.decay, Tensor) and not self.decay:
+            return 0.0
+        if self.kind == "adamw":
+            return self.relative * self.decay
+        return self.decay if D is None else D * self.decay
 
 
 def read_optimizer(
@@ -94,14 +112,14 @@ def read_optimizer(
     ``names`` are the parameters in the order of the flat vector. Raises CommuteError for another optimizer,
     for amsgrad and maximize, and for a parameter that the optimizer does not train.
     """
-    if clip_norm is not None and not (
-        isinstance(clip_norm, int | float) and math.isfinite(clip_norm) and clip_norm > 0
-    ):
-        raise CommuteError(f"clip_norm={clip_norm!r}; give a finite norm above 0, or None")
-    if isinstance(given, int | float) and not isinstance(given, bool):
-        if not (math.isfinite(given) and given > 0):
+    clip = None if clip_norm is None else checked.real(clip_norm)
+    if clip_norm is not None and not (clip is not None and math.isfinite(clip) and clip > 0):
+        raise CommuteError(f"{checked.shown('clip_norm', clip_norm)}; give a finite norm above 0, or None")
+    plain = checked.real(given)
+    if plain is not None:
+        if not (math.isfinite(plain) and plain > 0):
             raise CommuteError(f"optimizer={given!r}; a learning rate is finite and above 0")
-        return Optimizer("sgd", float(given), clip=clip_norm)
+        return Optimizer("sgd", plain, clip=clip)
     kind = _KINDS.get(type(given))
     if kind is None or not isinstance(given, torch.optim.Optimizer):
         raise CommuteError(
@@ -122,15 +140,23 @@ def read_optimizer(
         if any(group.get(switch) for group in groups):
             raise CommuteError(f"{type(given).__name__} with {switch} is not supported; switch it off")
     lr = float(given.param_groups[0]["lr"])
-    if not lr > 0:
-        raise CommuteError(f"the first group's learning rate is {lr}; give the rates to come with lr=")
+    rates = [float(group["lr"]) for group in groups]
+    if not lr and not any(rates):  # before a warmup: groups keep the ratios of what they warm up to
+        rates = [float(group.get("initial_lr", 1.0)) for group in groups]
+        first = float(given.param_groups[0].get("initial_lr", 1.0))
+    else:
+        first = lr
+    if not first > 0:
+        raise CommuteError(
+            f"the first group's learning rate is {first}, and others' are not; put a group that learns first"
+        )
     sizes = [p.numel() for _, p in entries]
     common: dict[str, Any] = {
         "kind": kind,
         "lr": lr,
-        "relative": _scale([float(group["lr"]) / lr for group in groups], sizes, like),
+        "relative": _scale([rate / first for rate in rates], sizes, like),
         "decay": _scale([float(group["weight_decay"]) for group in groups], sizes, like),
-        "clip": clip_norm,
+        "clip": clip,
     }
     states = [given.state.get(p, {}) for _, p in entries]
     if kind == "sgd":

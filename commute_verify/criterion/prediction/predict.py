@@ -8,9 +8,9 @@ from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
+from commute_verify.criterion import checked
 from commute_verify.criterion.objective import Batch, LossFunction, NotFiniteError
 from commute_verify.criterion.prediction.answer import (
     DivergenceError,
@@ -18,10 +18,10 @@ from commute_verify.criterion.prediction.answer import (
     Prediction,
     PredictionCost,
     Verdict,
-    verdict,
 )
 from commute_verify.criterion.prediction.asking import Options, Setting, TargetModel, ask
 from commute_verify.criterion.prediction.frozen_curvature import frozen_curvature
+from commute_verify.criterion.prediction.left_out import AFFECTED, against_clipping, against_memory
 from commute_verify.criterion.prediction.local import local, local_3
 from commute_verify.criterion.prediction.memory import memory
 from commute_verify.criterion.prediction.question import Question
@@ -44,10 +44,6 @@ RUNGS: dict[str, Callable[[Question], Found]] = {
     "trajectory": trajectory,
     "memory": memory,
 }
-AFFECTED = ("local", "local-3", "frozen-curvature")
-"""Rungs that know nothing of an optimizer's memory."""
-MEMORY = 0.3
-"""How large memory's own effect may be beside a prediction that leaves it out."""
 
 
 def predict_excess_loss(
@@ -83,7 +79,10 @@ def predict_excess_loss(
     reference.
 
     ``optimizer`` is the run's own (SGD, Adam or AdamW, with its state; it is never written to), or a learning
-    rate for plain SGD; ``lr`` gives the rates to come, one for each step, and ``clip_norm`` its clipping.
+    rate for plain SGD; ``lr`` gives the rates to come, one for each step, and ``clip_norm`` its clipping,
+    which the trajectory and memory follow; the others abstain where the gradient of a batch is longer.
+    ``params`` chooses parameters by name, and holds the others fixed. A parameter that a step's loss does not
+    reach has gradient 0 there, as after ``zero_grad(set_to_none=False)``; torch passes it over otherwise.
 
     Predictors, cheapest first:
 
@@ -93,14 +92,14 @@ def predict_excess_loss(
     - ``frozen-curvature``: the domains' quadratic models, descended exactly by Lanczos to ``tolerance``,
       relative to the displacement. ``dynamics="steps"`` takes the discrete steps of plain SGD, "flow"
       gradient flow, and durations that are no whole numbers too; "auto" takes steps where the optimizer has
-      no memory. Adam's second moments are a frozen preconditioner. ``target_model="quadratic"`` takes the
-      targets' quadratic models too, "evaluated" the targets themselves at the predicted points.
-
+      no memory. Adam's second moments are a frozen preconditioner, and weight decay is a drift.
+      ``target_model="quadratic"`` takes the targets' quadratic models too, "evaluated" the targets themselves
+      at the predicted points. ``max_products`` bounds the products of a stage.
     - ``trajectory``: the exact first variation along the run to come, through the optimizer's own update,
       its memory, decay, clipping and learning rates. Step s takes batch s of every domain, weighted. From
       the reference to the schedule it is integrated at ``points`` Gauss points, three by default; slopes that
-      do not explain the losses at these points make it abstain, and so does a single point.
-
+      do not explain the losses at these points make it abstain, and so does a single point. Under dropout
+      each batch draws its masks once, from ``seed``; the other predictors refuse a model in train mode then.
     - ``memory``: what the optimizer's buffers alone do, with all gradients taken at the start. A common
       tail is part of the schedule.
     - ``auto``: for every target the cheapest of local, frozen-curvature and trajectory that answers; with an
@@ -109,9 +108,11 @@ def predict_excess_loss(
     ``replicates`` deals the batches into as many parts and gives the spread of their predictions as the
     standard error. Each target has a verdict: an answer, or that the predictor abstains, and on what ground.
     ``exchange=k``, for two stages of k steps, makes the trajectory of each replicate the mean of two: batches
-    as they come, and with those of one stage and of the other exchanged (antithetic variates). The luck of
-    which batch falls into which stage, of first order in the learning rate and larger than the effect in
-    short windows, is then gone; it costs twice as much.
+    as they come, and with those of the first k steps and of the next k exchanged (antithetic variates). The
+    luck of which batch falls into which stage, of first order in the learning rate and larger than the effect
+    in short windows, is then gone; it costs twice as much. Batches of later stages stay where they are, and a
+    k that is no stage's length leaves some of the luck. Other predictors are not changed by it.
+    ``method`` is how products are taken.
 
     The model, its gradients, buffers, modes and all random states are left as they were. Raises CommuteError
     on bad input.
@@ -134,9 +135,17 @@ def predict_excess_loss(
     setting = Setting(optimizer, against, lr, clip_norm, params)
     if predictor != "auto" and predictor not in RUNGS:
         raise CommuteError(f"predictor={predictor!r}; give one of auto, {', '.join(RUNGS)}")
-    with undisturbed(model, domains.values() if isinstance(domains, Mapping) else (), seed):
+    checked.module(model)
+    with undisturbed(model, _loaders(domains, held_out), options.seed):
         questions, tally = ask(model, loss_fn, domains, schedule, targets, held_out, setting, options)
-        return _auto(questions, tally) if predictor == "auto" else _predicted(predictor, questions, tally)
+        if predictor == "auto":
+            return _auto(questions, tally)
+        if predictor != "trajectory" and not questions[0].fields.repeats():
+            raise CommuteError(
+                "the same batch gives two losses, as with dropout in train mode; call model.eval(), or give "
+                'predictor="trajectory", which draws once for each batch'
+            )
+        return _predicted(predictor, questions, tally)
 
 
 def first_variation(
@@ -178,7 +187,8 @@ def first_variation(
     """
     options = Options(replicates, method=method, exchange=exchange, seed=seed)
     setting = Setting(optimizer, None, lr, clip_norm, params)
-    with undisturbed(model, domains.values() if isinstance(domains, Mapping) else (), seed):
+    checked.module(model)
+    with undisturbed(model, _loaders(domains, held_out), options.seed):
         questions, _ = ask(model, loss_fn, domains, schedule, targets, held_out, setting, options)
         return averaged([_varied(question) for question in questions])
 
@@ -195,18 +205,24 @@ def _varied(question: Question) -> FirstVariation:
     )
 
 
+def _loaders(*given: object) -> list[Iterable[Batch]]:
+    return [batches for mapping in given if isinstance(mapping, Mapping) for batches in mapping.values()]
+
+
 def _auto(questions: list[Question], tally: Tally) -> Prediction:
     """The cheapest rung that answers, target by target; where none does, the last one's abstention."""
     first = questions[0]
-    rungs = ["local", "frozen-curvature"] if not first.optimizer.remembers else []
+    alone = first.optimizer.remembers or not first.fields.repeats()
+    rungs = [] if alone else ["local", "frozen-curvature"]
     if first.window.whole and all(
         len(batches) >= first.window.length for q in questions for batches in q.fields.batches.values()
     ):
         rungs.append("trajectory")
     if not rungs:
         raise CommuteError(
-            f"an optimizer that remembers needs the trajectory, and that a batch of every domain for each of "
-            f"{first.window.schedule.duration:g} whole steps; give more, or name a predictor"
+            "an optimizer that remembers, or a model with dropout, needs the trajectory, and that a batch of "
+            f"every domain for each of {first.window.schedule.duration:g} whole steps; give more, or name a "
+            "predictor"
         )
     tried: list[Prediction] = []
     best: dict[str, Predicted] = {}
@@ -237,7 +253,7 @@ def _diverged(rung: str, question: Question, why: str) -> Prediction:
     """An abstention where a rung came upon numbers that are none."""
     judged = Verdict(False, "a number that is none", math.nan, 0.0, f"abstains: {why}")
     excess = {name: Predicted(math.nan, math.nan, judged, rung) for name in question.targets}
-    return Prediction(rung, excess, question.cost(Tally(), 1), (why,))
+    return Prediction(rung, excess, question.cost(Tally()), (why,))
 
 
 def _predicted(rung: str, questions: list[Question], tally: Tally) -> Prediction:
@@ -252,8 +268,10 @@ def _predicted(rung: str, questions: list[Question], tally: Tally) -> Prediction
         mean, stderr = mean_and_stderr(every)
         signs = [resolved(float(p)) for p in p_values(every)]
         verdicts = [v if not v.valid or s.valid else s for v, s in zip(verdicts, signs, strict=True)]
+    if rung in AFFECTED and first.optimizer.clip is not None:
+        verdicts = against_clipping(questions, first.optimizer.clip, verdicts)
     if rung in AFFECTED and first.optimizer.remembers:
-        verdicts, note = _against_memory(questions, mean, verdicts)
+        verdicts, note = against_memory(questions, mean, verdicts)
         notes = (*notes, note)
     spent = Tally()
     spent.gradients, spent.products = tally.gradients - before[0], tally.products - before[1]
@@ -261,25 +279,7 @@ def _predicted(rung: str, questions: list[Question], tally: Tally) -> Prediction
         name: Predicted(float(value), float(error), judged, rung)
         for name, value, error, judged in zip(first.targets, mean, stderr, verdicts, strict=True)
     }
-    return Prediction(rung, excess, first.cost(spent, len(questions)), notes)
-
-
-def _against_memory(
-    questions: list[Question],
-    mean: NDArray[np.float64],
-    verdicts: list[Verdict],
-) -> tuple[list[Verdict], str]:
-    """Abstain where the optimizer's memory alone would do about as much as what is predicted without it."""
-    if not questions[0].window.whole:
-        off = verdict("the optimizer's memory over the prediction", math.nan, MEMORY, "known on whole steps;")
-        return [off] * len(verdicts), "the optimizer's memory is left out, and not known on broken steps"
-    own = np.mean([memory(question).excess for question in questions], axis=0)
-    checked = []
-    for judged, value, effect in zip(verdicts, mean, own, strict=True):
-        share = abs(effect) / abs(value) if value else math.inf
-        beside = verdict("the optimizer's memory over the prediction", float(share), MEMORY, "allowed")
-        checked.append(judged if beside.valid or not judged.valid else beside)
-    return checked, "the optimizer's memory is left out of the prediction, and judged beside it"
+    return Prediction(rung, excess, first.cost(spent), notes)
 
 
 def _worst(verdicts: list[Verdict]) -> Verdict:

@@ -13,6 +13,7 @@ from commute_verify.criterion.prediction.answer import PredictionCost
 from commute_verify.criterion.prediction.optimizer import Optimizer
 from commute_verify.criterion.prediction.surface import Surface, Tally
 from commute_verify.criterion.prediction.window import Dynamics, Window
+from commute_verify.criterion.undisturbed import apart
 from commute_verify.errors import CommuteError
 
 Array = NDArray[np.float64]
@@ -45,14 +46,17 @@ class Question:
         """The domains that some target weighs."""
         return np.flatnonzero(self.mixing.any(axis=0)).tolist()
 
-    def cost(self, tally: Tally, replicates: int) -> PredictionCost:
+    def average(self) -> Array:
+        """The reference's weights over the whole window (K,)."""
+        weights: Array = self.window.reference.averaged().weights[0]
+        return weights
+
+    def cost(self, tally: Tally) -> PredictionCost:
         """What a tally means for a training run."""
         per_product = 2 if self.fields.method == "double-backward" else 0
         equivalents = tally.gradients + per_product * tally.products
         active = int(np.count_nonzero(self.window.reference.weights.any(axis=0)))
-        return PredictionCost(
-            tally.gradients, tally.products, equivalents, equivalents / (active * replicates)
-        )
+        return PredictionCost(tally.gradients, tally.products, equivalents, equivalents / active)
 
 
 def listed(domains: Mapping[str, Iterable[Batch]], what: str) -> dict[str, list[Batch]]:
@@ -66,7 +70,7 @@ def listed(domains: Mapping[str, Iterable[Batch]], what: str) -> dict[str, list[
         if not isinstance(name, str) or not name:
             raise CommuteError(f"a domain named {name!r}; give names that are texts")
         try:
-            iterator = iter(batches)
+            iterator = iter(apart(batches))
         except TypeError:
             raise CommuteError(
                 f"domain {name!r} is {type(batches).__name__}, which holds no batches; give a list or a "
@@ -84,8 +88,6 @@ def listed(domains: Mapping[str, Iterable[Batch]], what: str) -> dict[str, list[
 
 def dealt(batches: Mapping[str, Sequence[Batch]], replicates: int, what: str) -> list[dict[str, list[Batch]]]:
     """Each domain's batches in ``replicates`` consecutive parts of equal size; a rest is left unused."""
-    if not isinstance(replicates, int) or isinstance(replicates, bool) or replicates < 1:
-        raise CommuteError(f"replicates={replicates!r}; give a whole number of at least 1")
     parts: list[dict[str, list[Batch]]] = [{} for _ in range(replicates)]
     for name, every in batches.items():
         size = len(every) // replicates

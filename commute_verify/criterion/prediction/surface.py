@@ -11,6 +11,7 @@ from torch import Tensor
 from commute_verify.criterion.explain import explained
 from commute_verify.criterion.finite_difference import UNSETTLED, choose_step
 from commute_verify.criterion.objective import Batch, Evaluation, NotFiniteError, Objective, located
+from commute_verify.criterion.repeatable import REPEATABLE
 from commute_verify.criterion.vectors import Vector
 from commute_verify.errors import CommuteError
 
@@ -57,6 +58,8 @@ class Surface:
         self.tally = tally or Tally()
         self.theta = self.flat(objective.parameters)
         """Where the window starts: a loss that is no number there is bad input, elsewhere it diverged."""
+        self.longest = 0.0
+        """The largest norm of a batch's gradient that was met at ``theta``."""
         self._steps: dict[str, float] = {}
 
     def flat(self, vector: Mapping[str, Tensor]) -> Tensor:
@@ -68,6 +71,20 @@ class Surface:
         shapes = {name: p.shape for name, p in self.objective.parameters.items()}
         parts = torch.split(flat, [shape.numel() for shape in shapes.values()])
         return {name: part.view(shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
+
+    def repeats(self) -> bool:
+        """Whether each domain's first batch has one loss, by forward passes: not so under dropout."""
+        for name, batches in self.batches.items():
+            try:
+                with located(f"domain {name!r}, batch 1"):
+                    (one, _), (other, _) = (self.objective.look_at(batches[0]) for _ in range(2))
+            except NotFiniteError as error:
+                raise CommuteError(str(error)) from error
+            except (RuntimeError, MemoryError) as error:
+                raise explained(error, "gradient", "Check that loss_fn takes this batch") from error
+            if abs(one - other) > REPEATABLE[self.objective.dtype] * abs(one):
+                return False
+        return True
 
     def derivatives(
         self, at: Tensor, batch: Batch, directions: Sequence[Tensor] = (), domain: str = ""
@@ -159,6 +176,8 @@ class Surface:
                 if not bool(found.gradient.isfinite().all()):
                     kind = CommuteError if at is self.theta else NotFiniteError
                     raise kind("a gradient that is not finite; leave the batch out, or give float32")
+            if at is self.theta:
+                self.longest = max(self.longest, float(torch.linalg.vector_norm(found.gradient)))
             total += found.weight * found.loss
             weights += found.weight
             g.add_(found.gradient, alpha=found.weight)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from commute_verify.criterion import checked
 from commute_verify.criterion.prediction.answer import Predicted, Verdict, verdict
 from commute_verify.criterion.statistics import mean_and_stderr, p_values
 from commute_verify.errors import CommuteError
@@ -26,7 +27,7 @@ ALPHA = 0.05
 """With replicates: a sign whose p-value is not below this is not resolved, and not answered."""
 AROUND = 0.2
 """How far from the swept weights, on both sides of them, one sweep is relied on."""
-ALONE = verdict("the number of further replicates that a sign needs", 1.0, 0.0, "left out at most")
+ALONE = verdict("the number of further replicates that a sign needs", 1.0, 0.0, "allowed")
 """A single replicate."""
 ROUNDING = 1e-9
 """How far the middle of two schedules may be from the swept one."""
@@ -71,7 +72,7 @@ class FirstVariation:
         judged = verdict("the largest distance of a weight from the swept one", near, AROUND, "at most")
         if off > ROUNDING:
             judged = verdict(
-                "the middle of the two schedules is off the swept one, which", off, ROUNDING, "at most"
+                "the distance of the two schedules' middle from the swept one", off, ROUNDING, "at most"
             )
         found = {}
         for name, slopes in self.sensitivity.items():
@@ -84,6 +85,8 @@ class FirstVariation:
         return found
 
     def _per_step(self, schedule: WeightSchedule) -> Array:
+        if not isinstance(schedule, WeightSchedule):
+            raise CommuteError(f"{checked.shown('schedule', schedule)}; give a WeightSchedule")
         if set(schedule.domains) != set(self.domains):
             raise CommuteError(
                 f"a schedule of {', '.join(schedule.domains)}; the first variation is in "

@@ -1,0 +1,189 @@
+"""What predictions get: numbers of any type, rates before a warmup, loaders, dropout; and bad input."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+from torch.utils.data import DataLoader
+
+import commute_verify as cv
+from tests.criterion_models import one_thread
+
+HALF, STEPS = {"a": 0.5, "b": 0.5}, 4
+TILT = cv.WeightSchedule.tilt(HALF, "a", "b", 0.1, STEPS // 2)
+RUNGS = ("local", "local-3", "frozen-curvature", "memory")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread():
+    with one_thread():
+        yield
+
+
+def network(dropout=0.0):
+    torch.manual_seed(3)
+    layers = nn.Embedding(8, 4), nn.Dropout(dropout), nn.Tanh(), nn.Linear(4, 8)
+    return nn.Sequential(*layers).double()
+
+
+def next_token_loss(model, tokens):
+    return cross_entropy(model(tokens[:, :-1]).mT, tokens[:, 1:], reduction="sum"), tokens[:, 1:].numel()
+
+
+def tokens(count=STEPS, seed=0):
+    draw = torch.Generator().manual_seed(seed)
+    return {
+        name: [torch.randint(*between, (3, 5), generator=draw) for _ in range(count)]
+        for name, between in (("a", (0, 6)), ("b", (2, 8)))
+    }
+
+
+def ask(model=None, optimizer=0.01, loss_fn=next_token_loss, data=None, **options):
+    return cv.predict_excess_loss(
+        network() if model is None else model,
+        loss_fn,
+        data or tokens(),
+        TILT,
+        optimizer=optimizer,
+        **options,
+    )
+
+
+def values(found):
+    return [found[name].value for name in found]
+
+
+def test_rates_to_come_are_taken_before_a_warmup_has_begun():
+    def of(*groups, schedule=False):
+        model = network()
+        optimizer = torch.optim.AdamW(
+            [
+                {"params": list(part.parameters()), "lr": lr}
+                for part, lr in zip((model[0], model[3]), groups, strict=True)
+            ]
+        )
+        if schedule:
+            torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: step / 10)
+        return ask(model, optimizer, lr=[0.01 * s for s in range(STEPS)], predictor="trajectory")
+
+    assert values(of(0.1, 0.2, schedule=True)) == values(of(0.1, 0.2))
+    assert values(of(0.0, 0.0)) == values(of(0.1, 0.1)) != values(of(0.1, 0.2))
+    with pytest.raises(cv.CommuteError, match="learns first"):
+        of(0.0, 0.1)
+    model = network()
+    with pytest.raises(cv.CommuteError, match="rates to come with lr="):
+        ask(model, torch.optim.AdamW(model.parameters(), lr=0.0))
+
+
+def test_numbers_of_any_type_are_taken():
+    plain = ask(predictor="trajectory", points=2, replicates=2, data=tokens(2 * STEPS), clip_norm=9)
+    other = ask(
+        predictor="trajectory",
+        points=np.int64(2),
+        replicates=np.int32(2),
+        data=tokens(2 * STEPS),
+        clip_norm=np.float32(9),
+        optimizer=np.float64(0.01),
+        tolerance=np.float32(1e-4),
+        max_products=np.int64(100),
+        seed=np.int64(0),
+    )
+    assert values(plain) == values(other)
+
+
+def test_loaders_of_what_targets_are_taken_from_are_left_as_they_were():
+    draw = torch.Generator().manual_seed(1)
+    loaders = {
+        name: DataLoader(torch.cat(found), batch_size=3, shuffle=True, generator=draw)
+        for name, found in tokens().items()
+    }
+    before = draw.get_state()
+    ask(held_out=loaders, predictor="local")
+    assert torch.equal(draw.get_state(), before)
+    cv.first_variation(network(), next_token_loss, tokens(), TILT, optimizer=0.01, held_out=loaders)
+    assert torch.equal(draw.get_state(), before)
+
+
+@pytest.mark.parametrize("rung", RUNGS)
+def test_a_model_whose_losses_change_from_call_to_call_is_refused_where_calls_are_compared(rung):
+    with pytest.raises(cv.CommuteError, match=r"two losses.*model.eval\(\)"):
+        ask(network(dropout=0.4), predictor=rung)
+    assert ask(network(dropout=0.4).eval(), predictor=rung)
+
+
+def test_auto_follows_a_run_with_dropout_along_its_trajectory():
+    found = ask(network(dropout=0.4))
+    assert {found[name].predictor for name in found} == {"trajectory"}
+    assert found.answered
+    with pytest.raises(cv.CommuteError, match="model with dropout"):
+        ask(network(dropout=0.4), data=tokens(1))
+
+
+class Blown(torch.autograd.Function):
+    """The value as it is, with a gradient that is no number."""
+
+    @staticmethod
+    def forward(ctx, value):
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx, cotangent):
+        return cotangent * float("inf")
+
+
+@pytest.mark.parametrize("step", [0, 1])
+def test_a_gradient_that_is_no_number_is_bad_input_at_the_start_and_abstained_from_on_the_way(step):
+    model = network()
+    start = model[3].bias.detach().clone()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+
+    def blown(twin, batch):
+        loss, weight = next_token_loss(twin, batch)
+        return (Blown.apply(loss) if torch.equal(twin[3].bias, start) == (step == 0) else loss), weight
+
+    if step == 0:
+        with pytest.raises(
+            cv.CommuteError, match="domain 'a', batch 1: the gradient is not finite at step 0"
+        ):
+            ask(model, optimizer, blown)
+    else:
+        found = ask(model, optimizer, blown)
+        assert not found.answered
+        assert "not finite at step 1" in found["a"].verdict.words
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"model": "m"}, "torch.nn.Module"),
+        ({"seed": 2**70}, "seed="),
+        ({"seed": -1}, "from 0"),
+        ({"replicates": True}, "replicates"),
+        ({"replicates": None}, "replicates"),
+        ({"tolerance": 1}, "tolerance"),
+        ({"targets": {}}, "no targets"),
+    ],
+)
+def test_bad_input_is_one_clear_error(options, message):
+    with pytest.raises(cv.CommuteError, match=message):
+        ask(**options)
+
+
+@pytest.mark.parametrize("rung", RUNGS)
+def test_a_batch_whose_loss_is_no_number_is_named(rung):
+    data = tokens()
+
+    def broken(model, batch):
+        loss, weight = next_token_loss(model, batch)
+        return (loss * float("nan") if batch is data["b"][2] else loss), weight
+
+    with pytest.raises(cv.CommuteError, match="domain 'b', batch 3: the loss is nan"):
+        ask(loss_fn=broken, data=data, predictor=rung)
+
+
+def test_a_first_variation_asked_for_what_is_no_schedule_says_so():
+    found = cv.first_variation(network(), next_token_loss, tokens(), TILT.averaged(), optimizer=0.01)
+    for asked in (lambda: found.excess(3), lambda: found.predict(TILT, "mirror")):
+        with pytest.raises(cv.CommuteError, match="give a WeightSchedule"):
+            asked()
