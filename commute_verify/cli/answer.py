@@ -140,6 +140,6 @@ def cost_of(prediction: Prediction) -> str:
     """What a prediction took."""
     spent = prediction.cost
     return (
-        f"The prediction took {spent.gradient_equivalents} gradients, as much as {spent.training_steps:.3g} "
+        f"The prediction took {spent.gradient_equivalents} gradients, as much as {spent.training_steps:.0f} "
         "steps of training."
     )

@@ -87,15 +87,14 @@ def study_of(folder: Path) -> Study:
 def pieces(study: Study) -> list[Piece]:
     """Every piece, short windows first.
 
-    Frozen curvature takes the shortest window alone, where one step is many units of curvature already; the
-    integrated trajectory, which costs six sweeps a tilt, all but the longest.
+    Frozen curvature takes the shortest window alone, where one step is many units of curvature already, and
+    so does the integrated trajectory, which costs six sweeps a tilt.
     """
     preset = study.preset
-    short = sorted(preset.short_windows)
-    windows = (*short, preset.window)
+    windows = (*sorted(preset.short_windows), preset.window)
     places = [(window, kind) for window in windows for kind in ("trajectory", "memory")]
     places.insert(len(places) - 2, (windows[0], FROZEN))
-    places += [(window, INTEGRATED) for window in short]
+    places.append((windows[0], INTEGRATED))
     found = []
     for window, kind in places:
         for base in preset.bases:

@@ -92,8 +92,8 @@ def blocks(comparison: Comparison, predictions: Mapping[str, Any]) -> list[Block
             "the first variation along the run to come: one sweep of one replicate for all tilts, whose "
             "“answers” are the tilts within 0.2 of the swept weights, which is all that such a sweep can "
             "judge itself by; and, as `predict_excess_loss` takes it since, three points between the two "
-            "orders, each with the batches of the two stages in both orders, at all but the longest "
-            f"window.{part}"
+            "orders, each with the batches of the two stages in both orders, at the shortest window "
+            f"alone.{part}"
         ),
         table(found),
         Paragraph(words(found)),
