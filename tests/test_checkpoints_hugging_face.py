@@ -1,8 +1,11 @@
 """Hugging Face folders, written by transformers itself: weights, tokenizer, Adam's state, and bad ones."""
 
 import json
+import os
 import pickle
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -252,3 +255,28 @@ def test_a_name_that_is_neither_here_nor_on_the_hub_is_one_error(tmp_path, monke
     (tmp_path / "runs").mkdir()
     with pytest.raises(CommuteError, match="does not exist"):
         read_checkpoint("runs/checkpoint-5")
+
+
+def test_a_name_on_the_hub_is_read_from_what_was_downloaded_of_it(folder, tmp_path):
+    commit, held = "0" * 40, tmp_path / "models--tiny--cats"
+    shutil.copytree(folder, held / "snapshots" / commit)
+    (held / "refs").mkdir()
+    (held / "refs" / "main").write_text(commit)
+    read = (
+        "from commute_verify.checkpoints import read_checkpoint; import sys;"
+        "found = read_checkpoint(sys.argv[1]);"
+        "print(sum(p.numel() for p in found.model.parameters()), found.tokenizer.encode('the cat'))"
+    )
+    done = [
+        subprocess.run(
+            [sys.executable, "-c", read, name],
+            capture_output=True,
+            text=True,
+            env=os.environ | {"HF_HUB_CACHE": str(tmp_path), "HF_HUB_OFFLINE": "1"},
+            check=False,
+        )
+        for name in ("tiny/cats", "tiny/dogs")
+    ]
+    count = sum(p.numel() for p in files.model().parameters())
+    assert done[0].stdout.strip() == f"{count} {files.tokenizer()('the cat')['input_ids']}", done[0].stderr
+    assert "tiny/dogs is no folder here" in done[1].stderr

@@ -1,6 +1,7 @@
 """The callbacks in the real trainers: a run that does not notice them, what they write, and a resume."""
 
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -136,6 +137,16 @@ def test_every_n_steps_of_the_hugging_face_trainer_with_its_reporters_and_adam(t
     trainer.train()
     assert [step for step, names in reported if names == NAMES] == [4]
     assert np.array_equal(callback.probe.last.P_replicates, kept["effect"].P_replicates)
+
+
+@pytest.mark.parametrize(("every", "told"), [(None, 1), (5, 0)])
+def test_a_callback_that_waits_for_checkpoints_says_so_where_none_is_saved(tmp_path, every, told):
+    callback = hf.OrderEffectCallback(hf_domains(), every=every, **OPTIONS)
+    trainer = hf_trainer(tmp_path, [callback], save_strategy="no", max_steps=1)
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        trainer.train()
+    assert sum("save_strategy is 'no'" in str(one.message) for one in seen) == told
 
 
 def test_the_default_loss_is_the_sum_over_labels_that_count():

@@ -205,6 +205,7 @@ def test_a_plan_that_is_sure_says_what_to_train_when():
         ({"limits": {"ru": (0.3, 1.0)}}, r"the weight 0.2 of ru is not within its limits \[0.3, 1\]"),
         ({"limits": {"mars": (0.3, 1.0)}}, "limits for mars"),
         ({"max_tilt": 0.0}, "max_tilt is 0"),
+        ({"max_tilt": 5}, "max_tilt is 5, and a weight moves by at most 1"),
         ({"steps": 5, "windows": 3}, "5 steps in 3 windows"),
         ({"weights": {**WEIGHTS, "en": 0.6}}, "sum to 1"),
         ({"switch": "late"}, "switch='late'"),

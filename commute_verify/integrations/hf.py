@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,12 @@ class OrderEffectCallback(TrainerCallback):
         """Take over the model, and what a resumed run had measured."""
         if model is None:
             return
+        if self._attached.at_save and args.save_strategy == "no":
+            warnings.warn(
+                "OrderEffectCallback asks whenever a checkpoint is saved, and save_strategy is 'no'; give "
+                "every=STEPS, or save checkpoints",
+                stacklevel=2,
+            )
         stored: Any = state.stateful_callbacks
         self._attached.load_state_dict(stored[STATE]["attributes"] if STATE in stored else {})
 

@@ -37,7 +37,8 @@ class TiltBounds:
         >>> TiltBounds.around(("en", "ru"), np.array([0.75, 0.25]), 0.5, {"en": (0.5, 1.0)}).down.tolist()
         [0.25, 0.25]
         """
-        positive(max_tilt, "max_tilt")
+        if positive(max_tilt, "max_tilt") > 1:
+            raise CommuteError(f"max_tilt is {max_tilt:g}, and a weight moves by at most 1; give a share")
         unknown = sorted(set(limits) - set(names))
         if unknown:
             raise CommuteError(f"limits for {', '.join(unknown)}; the domains are {', '.join(names)}")
