@@ -39,6 +39,7 @@ def signs(result: dict[str, Any], name: str) -> str:
             for predictor in (
                 "trajectory",
                 "trajectory, own batches",
+                "trajectory, integrated",
                 "local, preconditioned",
                 "local",
                 "gradient product",
@@ -95,11 +96,12 @@ def validity(result: dict[str, Any], name: str) -> str:
             "local, preconditioned",
             "trajectory",
             "trajectory, own batches",
+            "trajectory, integrated",
             "trajectory, integrated, own batches",
         ):
             points = [(2 * cell["k"], cell["errors"][predictor]) for cell in result["errors"]]
             _errors(rows[-1], points, predictor)
-        rows[-1].set_title("AdamW, minibatches, predicted from disjoint ones")
+        rows[-1].set_title("AdamW, minibatches, predicted from others or from a run's own")
         for axes in rows:
             axes.axhline(1, color=INK, linewidth=0.8)
             axes.axhline(0.1, color=GREY, linewidth=0.8, linestyle="--")

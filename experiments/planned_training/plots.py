@@ -50,5 +50,5 @@ def every(result: dict[str, Any], name: str) -> str:
             axes.set_yticks(range(len(rows)), [by for by, _ in rows])
             axes.invert_yaxis()
             axes.set(title=title)
-        panels[-1].set_xlabel("excess over constant weights, thousandths of a nat a token")
+        panels[-1].set_xlabel("excess over constant weights, nat/1000 a token")
         return svg(figure, name)
