@@ -132,3 +132,21 @@ def _without_bend(question, at, g, bent, right=local._reach):
 
 def test_the_rungs_that_leave_things_out_are_named():
     assert left_out.AFFECTED == LOCAL
+
+
+def test_a_gap_that_is_roundoff_of_the_displacements_is_not_answered():
+    found, exact = (
+        predict_excess_loss(
+            Point().to(dtype),
+            half_square,
+            {name: [(A.to(dtype), b.to(dtype)) for A, b in found] for name, found in STEEP.items()},
+            SWAP,
+            optimizer=1e-7,
+            predictor="frozen-curvature",
+            tolerance=1e-9,
+        )
+        for dtype in (torch.float32, torch.float64)
+    )
+    assert exact.answered
+    assert not found.answered
+    assert "bound" in found["a"].verdict.quantity

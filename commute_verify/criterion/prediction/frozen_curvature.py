@@ -22,7 +22,7 @@ DRIFT = 1.0
 DISAGREEMENT = 0.3
 """How far the target's quadratic model and the target itself may differ, relative to the larger."""
 ACCURACY = 0.02
-"""How large the bound on the displacements' error may be, relative to the gap between them."""
+"""How large the bound on the displacements' error, roundoff included, may be, relative to their gap."""
 GROWTH = 10.0
 """How much negative curvature may amplify."""
 NODES = 3
@@ -110,7 +110,8 @@ def _drift(question: Question, model: QuadraticModel, ends: list[Reached]) -> fl
 def _judged(ends: list[Reached], gap: Tensor, drift: float, quadratic: float, evaluated: float) -> Verdict:
     """The first quantity that speaks against the prediction, or the one that comes nearest."""
     size = float(torch.linalg.vector_norm(gap))
-    bound = sum(end.error for end in ends)
+    eps = torch.finfo(gap.dtype).eps
+    bound = sum(end.error + eps * float(torch.linalg.vector_norm(end.displacement)) for end in ends)
     largest = max(abs(quadratic), abs(evaluated))
     checks = [
         verdict(
