@@ -69,6 +69,16 @@ def each(functions: Mapping[str, Callable[[Any], Any]], settings: Any) -> Callab
     return parts
 
 
+def with_committed(parts: Callable[[str], list[Part]], full: Part) -> Callable[[str], list[Part]]:
+    """Those parts, and the full one as it was committed where its file is there."""
+
+    def both(scale: str) -> list[Part]:
+        there = full.committed is not None and full.committed.exists()
+        return [*parts(scale), *([full] if there else [])]
+
+    return both
+
+
 def plain(data: Any, part: str) -> Any:
     """Return `data` as JSON gives it back; raises CommuteError naming the part when it is not plain data."""
     try:

@@ -12,10 +12,10 @@ import torch
 from commute_verify import CommuteError
 from commute_verify.report import Figure, Table
 from experiments.optimizer_windows import __main__ as command
-from experiments.optimizer_windows import observed, page, predicted, prices
+from experiments.optimizer_windows import observed, page, predicted, prices, records
 from experiments.optimizer_windows.cases import Case, cases, per_step
 from experiments.optimizer_windows.parts import COMMITTED, parts
-from experiments.optimizer_windows.pieces import pieces
+from experiments.optimizer_windows.pieces import label, pieces
 from experiments.optimizer_windows.records import Guess, Record
 from experiments.optimizer_windows.run import collected, rows
 from experiments.optimizer_windows.settings import DOMAINS, TARGETS, Settings
@@ -138,6 +138,23 @@ def test_a_guess_from_a_runs_own_batches_is_held_against_that_run():
 def test_a_guess_that_is_no_number_is_not_judged():
     assert summary([record(1.0, math.nan)], "p", 0.95)["judged"] == 0
     assert by([record(1.0, 1.0)], lambda r: r.case.k, ["p", "q"], 0.95)[0]["predictors"].keys() == {"p"}
+
+
+@pytest.mark.parametrize(
+    ("spread", "valid", "answered"),
+    [(0.01, True, True), (3.0, True, False), (0.01, False, False)],
+    ids=["agree", "do not agree", "one abstains"],
+)
+def test_three_points_answer_where_every_seed_does_and_seeds_agree(spread, valid, answered):
+    place, case = TINY.starts[0], Case("tilt", 0.15, "a", "b", 1, 0)
+    found = {
+        label(place, "dear", seed): {case.name: {"excess": {"a": [value, valid or seed != TINY.others[0]]}}}
+        for seed, value in zip(TINY.others, (1 - spread, 1 + spread), strict=True)
+    }
+    ((target, name, guess),) = records._dear(TINY, found, place, case, np.zeros((TINY.observed, 5)))
+    assert (target, name) == ("a", "trajectory, integrated")
+    assert guess.value == pytest.approx(1.0)  # roundoff
+    assert guess.answered is answered
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from experiments.gpt2.comparison.compare import compare
+from experiments.gpt2.parts import parts as language_parts
+from experiments.gpt2.predictors import table as predictors
+from experiments.optimizer_windows.parts import COMMITTED as WINDOWS
+from experiments.planned_training.parts import COMMITTED as PLANS
+from experiments.results import load_committed
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
@@ -43,3 +50,56 @@ def test_a_broken_example_would_be_noticed():
     broken = sound.replace("sign * delta * epsilon**2", "sign * delta * epsilon**2 / 2")
     with pytest.raises(AssertionError):
         exec(compile(broken, "README.md", "exec"), {})
+
+
+def quoted(figures):
+    text = " ".join(README.split())
+    return [figure for figure in figures if figure not in text]
+
+
+def test_what_is_said_of_windows_of_adamw_is_what_was_computed():
+    result = load_committed(WINDOWS)["result"]
+    told = result["strictness"][0]["predictors"]
+    three, one = told["trajectory, integrated"], told["trajectory"]
+    lengths = [cell["predictors"].get("trajectory, integrated") for cell in result["tilts_by_length"]]
+    ratios = [cell["ratio"]["median"] for cell in lengths if cell]
+    swaps = result["swaps"][0]["predictors"]["trajectory, integrated"]
+    figures = [
+        f"the sign of all {three['right']['count']} tilts",
+        f"{min(ratios):.2f} to {max(ratios):.2f}",
+        f"answers {three['answered_of_all']} of the {three['cases']}",
+        f"{one['right']['share']:.0%} of their signs ({one['right']['count']} of {one['judged']})",
+        f"answers {one['answered_of_all'] / one['cases']:.0%} of the tilts, "
+        f"{one['answered'] / one['judged']:.0%} of those that can be told from luck; "
+        f"{one['answered_right']['count']} of {one['answered']} of these answers",
+        f"({swaps['answered_of_all']} of {swaps['cases']} answered)",
+        f"local criterion has {told['local']['right']['share']:.0%} of the signs",
+        f"preconditioner {told['local, preconditioned']['right']['share']:.0%}",
+    ]
+    assert three["right"]["share"] == 1
+    assert quoted(figures) == []
+    assert quoted(["164 of 175"]) == ["164 of 175"]  # planted: another figure
+
+
+def test_what_is_said_of_predictors_on_two_languages_is_what_was_computed():
+    committed = {part.name: part.committed for part in language_parts("smoke") if part.committed}
+    study, said = (load_committed(committed[name])["result"] for name in ("cpu", "cpu-predictors"))
+    found = predictors.cells(compare(study), said)
+    three, one = found["integrated"], found["trajectory"]
+    short = [cell for cell in one if cell.window == 5]
+    beyond = [cell for cell in one if cell.window != 5]
+    figures = [
+        f"the sign of all {sum(cell.right for cell in three)} cases at Δt = 5",
+        f"answer {sum(cell.answered for cell in three)} of them",
+        f"predicted {predictors._ratio(three).split(chr(0xA0))[0]} in the median",
+        f"has {sum(cell.right for cell in short)} of the {len(short)}, "
+        f"and {sum(cell.right for cell in beyond)} of {len(beyond)} beyond",
+    ]
+    assert len(three) == sum(cell.right for cell in three)
+    assert quoted(figures) == []
+
+
+def test_what_is_said_of_plans_is_what_was_computed():
+    cells = load_committed(PLANS)["result"]["cells"]
+    (descent,) = (cell["excess"] for cell in cells if cell["by"] == "descent")
+    assert quoted([f"(by {-1e3 * descent['mean']:.2f} ± {1e3 * descent['half']:.2f} thousandths"]) == []

@@ -19,6 +19,8 @@ from commute_verify.errors import CommuteError
 
 COMMANDS: tuple[str, ...] = ("effect", "scan", "plan", "export", "schedule", "completion")
 DONE, BAD_INPUT, NOT_RESOLVED, STOPPED = 0, 2, 3, 130
+MOST_STEPS = 10**15
+"""Steps of a window or a plan; more could not be counted in float64."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

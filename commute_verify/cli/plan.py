@@ -15,7 +15,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from commute_verify.cli import DONE, NOT_RESOLVED, files, inputs
+from commute_verify.cli import DONE, MOST_STEPS, NOT_RESOLVED, files, inputs
 from commute_verify.cli.asked import numbers
 from commute_verify.cli.printing import show
 from commute_verify.cli.schedule import amount
@@ -26,8 +26,6 @@ from commute_verify.schedules import WeightSchedule
 if TYPE_CHECKING:
     from commute_verify.criterion import OrderEffect
 
-MOST_STEPS = 1e15
-"""More could not be counted in float64."""
 HELP = "from an effect to the schedule to train"
 
 

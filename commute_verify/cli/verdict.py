@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from commute_verify.cli import MOST_STEPS
 from commute_verify.cli.curvature import REACH, Curvature
 from commute_verify.criterion.statistics import half_width
 from commute_verify.errors import CommuteError
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from commute_verify.criterion import OrderEffect, Prediction
 
 ALPHA = 0.05
-MOST_STEPS = 10**15
-"""More could not be counted in float64."""
 
 
 @dataclass(frozen=True)

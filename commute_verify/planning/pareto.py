@@ -113,7 +113,7 @@ def pareto_tilt(
         raise CommuteError("no tilt within the bounds moves any target at second order; widen the bounds")
     unit = np.where(alone > 0, alone, 1.0)
     gains = np.stack([window.gain for window in windows]) / unit[:, None]
-    D, multipliers = _solve(gains, *bounds.box(T // 2, T))
+    D, multipliers = most_even(gains, *bounds.box(T // 2, T))
     shares = gains @ D
     drawn = np.stack([(window.gain + window.errors) @ D for window in windows])
     level = how.alpha / len(chosen)
@@ -130,8 +130,11 @@ def pareto_tilt(
     )
 
 
-def _solve(gains: Array, below: Array, above: Array) -> tuple[Array, Array]:
-    """D (K,) of the greatest smallest gain, and multipliers (targets,) that sum to 1, by scipy's HiGHS."""
+def most_even(gains: Array, below: Array, above: Array) -> tuple[Array, Array]:
+    """D (K,) of the greatest smallest gain, and multipliers (targets,) that sum to 1, by scipy's HiGHS.
+
+    ``gains`` is (targets, K); ΣD = 0 and −below ≤ D ≤ above.
+    """
     from scipy.optimize import linprog
 
     targets, K = gains.shape

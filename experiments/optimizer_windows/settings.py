@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
 from commute_verify.errors import CommuteError
@@ -129,21 +129,16 @@ class Settings:
     @classmethod
     def smoke(cls) -> Self:
         """Seconds, for a look at the whole path."""
-        return cls(
-            width=16,
-            context=16,
-            layers=1,
-            rows=4,
+        return replace(
+            cls.default(),
             held_out_rows=16,
             local_rows=12,
-            slow_rows=8,
             starts=((1e-3, 20),),
             lengths=(1, 3),
             tail=3,
             tailed=(1,),
             observed=2,
             disjoint=2,
-            dear_up_to=1,
             tilt_up_to=1,
             map_lengths=(1,),
         )

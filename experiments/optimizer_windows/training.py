@@ -49,10 +49,15 @@ def take_step(run: Checkpoint, data: Data, s: int, weights: Sequence[float]) -> 
     active = [(w, data[name][s]) for name, w in zip(DOMAINS, weights, strict=True) if w]
     together = torch.cat([batch for _, batch in active])
     each = torch.cat([torch.full((len(batch),), w / len(batch)) for w, batch in active])
+    step_on(run, together, each)
+
+
+def step_on(run: Checkpoint, batch: Tensor, shares: Tensor) -> None:
+    """The gradient of Σ_b shares_b (mean loss of sequence b), then the optimizer."""
     run.optimizer.zero_grad()
-    logits = run.model(input_ids=together[:, :-1]).logits
-    losses = F.cross_entropy(logits.transpose(1, 2), together[:, 1:], reduction="none").mean(dim=1)
-    torch.autograd.backward(losses @ each.to(losses))
+    logits = run.model(input_ids=batch[:, :-1]).logits
+    losses = F.cross_entropy(logits.transpose(1, 2), batch[:, 1:], reduction="none").mean(dim=1)
+    torch.autograd.backward(losses @ shares.to(losses))
     run.optimizer.step()
 
 

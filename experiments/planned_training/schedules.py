@@ -8,8 +8,9 @@ from itertools import permutations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linprog
 
+from commute_verify.planning.pareto import most_even
+from commute_verify.planning.tilt_program import TiltBounds, best_shift, worth
 from commute_verify.schedules import WeightSchedule
 
 Array = NDArray[np.float64]
@@ -27,8 +28,8 @@ def tilt(domains: Sequence[str], weights: Array, later: Array, steps: int, most:
     >>> late.weights.round(9).tolist()
     [[0.95, 0.05], [0.85, 0.15]]
     """
-    found = linprog(later, A_eq=np.ones((1, len(later))), b_eq=[0.0], bounds=_box(weights, most))
-    return halves(domains, weights, np.asarray(found.x), steps)
+    delta = best_shift(-later, *_box(domains, weights, most))
+    return halves(domains, weights, delta, steps)
 
 
 def blocks(domains: Sequence[str], weights: Array, later: Array, steps: int) -> WeightSchedule:
@@ -71,27 +72,15 @@ def together(domains: Sequence[str], weights: Array, later: Array, steps: int, m
     maximise s over |δ_k| ≤ min(most, w_k, 1 − w_k), Σδ = 0, with −⟨later_t, δ⟩ ≥ s · (its greatest value).
     The multipliers of a best share of 0 prove that no tilt improves every target to first order.
     """
-    box, ones = _box(weights, most), np.ones((1, later.shape[1]))
-
-    def greatest(row: Array) -> float:
-        return -float(linprog(row, A_eq=ones, b_eq=[0.0], bounds=box).fun)
-
-    unit = later / np.array([greatest(row) for row in later])[:, None]
-    found = linprog(
-        np.append(np.zeros(later.shape[1]), -1.0),
-        A_ub=np.hstack([unit, np.ones((len(unit), 1))]),
-        b_ub=np.zeros(len(unit)),
-        A_eq=np.append(ones, [[0.0]], axis=1),
-        b_eq=[0.0],
-        bounds=[*box, (None, None)],
-    )
-    multipliers = np.maximum(-found.ineqlin.marginals, 0.0)
-    multipliers /= multipliers.sum()
-    delta = np.asarray(found.x[:-1])
+    box = _box(domains, weights, most)
+    alone = np.array([worth(-row, best_shift(-row, *box)) for row in later])
+    gains = -later / alone[:, None]
+    delta, multipliers = most_even(gains, *box)
+    mixed = multipliers @ gains
     return Together(
         halves(domains, weights, delta, steps),
-        float((-unit @ delta).min()),
-        greatest(multipliers @ unit),
+        float((gains @ delta).min()),
+        float(worth(mixed, best_shift(mixed, *box))),
         multipliers,
     )
 
@@ -102,6 +91,6 @@ def halves(domains: Sequence[str], weights: Array, delta: Array, steps: int) -> 
     return WeightSchedule(tuple(domains), np.full(2, steps / 2), rows / rows.sum(axis=1, keepdims=True))
 
 
-def _box(weights: Array, most: float) -> list[tuple[float, float]]:
-    bound = np.minimum(most, np.minimum(weights, 1 - weights))
-    return list(zip(-bound, bound, strict=True))
+def _box(domains: Sequence[str], weights: Array, most: float) -> tuple[Array, Array]:
+    """How far δ may go below and above 0, the same in both halves."""
+    return TiltBounds.around(tuple(domains), weights, most, {}).box(1, 2)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from commute_verify.errors import CommuteError
@@ -129,18 +129,4 @@ class Settings:
     @classmethod
     def smoke(cls) -> Self:
         """Seconds, for a look at the whole path."""
-        return cls(
-            seeds=2,
-            layers=1,
-            width=16,
-            context=16,
-            rows=2,
-            batch=10,
-            warm=12,
-            steps=10,
-            goal_rows=16,
-            held_out_rows=16,
-            randoms=1,
-            stages=2,
-            trials=1,
-        )
+        return replace(cls.default(), seeds=2, warm=12, goal_rows=16, held_out_rows=16)

@@ -14,7 +14,7 @@ from torch import Tensor
 from commute_verify.errors import CommuteError
 from commute_verify.mixture.turns import Turns
 from commute_verify.schedules import WeightSchedule
-from experiments.optimizer_windows.training import Checkpoint
+from experiments.optimizer_windows.training import Checkpoint, step_on
 
 Array = NDArray[np.float64]
 Counts = NDArray[np.int64]
@@ -50,12 +50,7 @@ def run_weighed(run: Checkpoint, rows: Rows, weights: Array, each: int) -> None:
     _enough(rows, np.full(len(rows), len(weights) * each))
     for s, row in enumerate(weights):
         batch = torch.cat([one[s * each : (s + 1) * each] for one in rows.values()])
-        share = torch.from_numpy(np.repeat(row / each, each)).float()
-        run.optimizer.zero_grad()
-        logits = run.model(input_ids=batch[:, :-1]).logits
-        losses = F.cross_entropy(logits.transpose(1, 2), batch[:, 1:], reduction="none").mean(dim=1)
-        torch.autograd.backward(losses @ share)
-        run.optimizer.step()
+        step_on(run, batch, torch.from_numpy(np.repeat(row / each, each)))
 
 
 def run_dealt(run: Checkpoint, rows: Rows, dealt: Counts) -> None:

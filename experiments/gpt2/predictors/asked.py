@@ -16,8 +16,6 @@ from experiments.gpt2.study import Study, load
 
 FROZEN: Literal["frozen-curvature"] = "frozen-curvature"
 INTEGRATED = "integrated"
-KINDS = ("trajectory", "memory", FROZEN, INTEGRATED)
-"""Predictors that are run here; the local ones are the study's own estimates of the bracket."""
 
 
 @dataclass(frozen=True)
