@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 
 import numpy as np
 
+from commute_verify import WeightSchedule
 from experiments.optimizer_windows.cases import cases, per_step
 from experiments.optimizer_windows.settings import Settings
 from experiments.optimizer_windows.texts import exchanged, texts
@@ -22,27 +24,34 @@ def observed(settings: Settings, start: Checkpoint, seed: int) -> dict[str, list
     start is run once.
     """
     data, held_out = texts(settings).window(seed), texts(settings).held_out()
-    dealt = _Ends(start, data, held_out)
+    dealt = Ends(start, data, held_out)
     every = cases(settings, start.place)
     found = {}
     for k in settings.lengths:
-        orders = dealt, _Ends(start, exchanged(data, k), held_out)
+        orders = dealt, Ends(start, exchanged(data, k), held_out)
         for case in (case for case in every if case.k == k):
-            ways = [per_step(schedule) for schedule in case.schedules(settings)]
-            excess = [ends.after(ways[0]) - ends.after(ways[1]) for ends in orders]
-            found[case.name] = np.mean(excess, axis=0).tolist()
+            found[case.name] = excess(case.schedules(settings), orders)
     return found
 
 
-class _Ends:
+def excess(ways: tuple[WeightSchedule, WeightSchedule], orders: Sequence[Ends]) -> list[float]:
+    """L after the first schedule less L after the second, every target, the mean over orders of batches."""
+    one, other = (per_step(schedule) for schedule in ways)
+    found: list[float] = np.mean([ends.after(one) - ends.after(other) for ends in orders], axis=0).tolist()
+    return found
+
+
+class Ends:
     """Losses at the end of schedules, each run once; first stages and constant weights are gone on from."""
 
     def __init__(self, start: Checkpoint, data: Data, held_out: Data) -> None:
+        """Step s of every schedule takes batch s of ``data``."""
         self._start, self._data, self._held_out = start, data, held_out
         self._known: dict[Steps, np.ndarray] = {}
         self._runs: dict[Steps, Checkpoint] = {(): start}
 
     def after(self, weights: list[list[float]]) -> np.ndarray:
+        """Every target's loss after these steps."""
         key = tuple(tuple(row) for row in weights)
         if key not in self._known:
             run = self._reached(key)

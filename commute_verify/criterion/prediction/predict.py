@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -25,24 +24,23 @@ from commute_verify.criterion.prediction.left_out import AFFECTED, against_clipp
 from commute_verify.criterion.prediction.local import local, local_3
 from commute_verify.criterion.prediction.memory import memory
 from commute_verify.criterion.prediction.question import Question
-from commute_verify.criterion.prediction.rung import Found
+from commute_verify.criterion.prediction.rung import Rung, each
 from commute_verify.criterion.prediction.surface import ProductMethod, Tally
 from commute_verify.criterion.prediction.trajectory import swept, trajectory
-from commute_verify.criterion.prediction.variation import FirstVariation, averaged, resolved
+from commute_verify.criterion.prediction.variation import FirstVariation, averaged
 from commute_verify.criterion.prediction.window import Dynamics
-from commute_verify.criterion.statistics import mean_and_stderr, p_values
 from commute_verify.criterion.undisturbed import undisturbed
 from commute_verify.errors import CommuteError
 from commute_verify.schedules import WeightSchedule
 
 Predictor = Literal["auto", "local", "local-3", "frozen-curvature", "trajectory", "memory"]
 
-RUNGS: dict[str, Callable[[Question], Found]] = {
-    "local": local,
-    "local-3": local_3,
-    "frozen-curvature": frozen_curvature,
+RUNGS: dict[str, Rung] = {
+    "local": each(local),
+    "local-3": each(local_3),
+    "frozen-curvature": each(frozen_curvature),
     "trajectory": trajectory,
-    "memory": memory,
+    "memory": each(memory),
 }
 
 
@@ -98,7 +96,8 @@ def predict_excess_loss(
     - ``trajectory``: the exact first variation along the run to come, through the optimizer's own update,
       its memory, decay, clipping and learning rates. Step s takes batch s of every domain, weighted. From
       the reference to the schedule it is integrated at ``points`` Gauss points, three by default; slopes that
-      do not explain the losses at these points make it abstain, and so does a single point. Under dropout
+      do not explain the losses at these points, both as means over replicates, make it abstain, and so does a
+      single point. Under dropout
       each batch draws its masks once, from ``seed``; the other predictors refuse a model in train mode then.
     - ``memory``: what the optimizer's buffers alone do, with all gradients taken at the start. A common
       tail is part of the schedule.
@@ -259,15 +258,9 @@ def _diverged(rung: str, question: Question, why: str) -> Prediction:
 def _predicted(rung: str, questions: list[Question], tally: Tally) -> Prediction:
     first = questions[0]
     before = tally.gradients, tally.products
-    found = [RUNGS[rung](question) for question in questions]
-    every = np.stack([one.excess for one in found])
-    mean, stderr = every[0], np.full(every.shape[1], math.nan)
-    verdicts = [_worst([one.verdicts[t] for one in found]) for t in range(every.shape[1])]
-    notes = found[0].notes
-    if len(found) > 1:
-        mean, stderr = mean_and_stderr(every)
-        signs = [resolved(float(p)) for p in p_values(every)]
-        verdicts = [v if not v.valid or s.valid else s for v, s in zip(verdicts, signs, strict=True)]
+    found = RUNGS[rung](questions)
+    mean, stderr, verdicts = found.mean()
+    notes = found.notes
     if rung in AFFECTED and first.optimizer.clip is not None:
         verdicts = against_clipping(questions, first.optimizer.clip, verdicts)
     if rung in AFFECTED and first.optimizer.remembers:
@@ -280,7 +273,3 @@ def _predicted(rung: str, questions: list[Question], tally: Tally) -> Prediction
         for name, value, error, judged in zip(first.targets, mean, stderr, verdicts, strict=True)
     }
     return Prediction(rung, excess, first.cost(spent), notes)
-
-
-def _worst(verdicts: list[Verdict]) -> Verdict:
-    return max(verdicts, key=lambda v: (not v.valid, v.value / v.limit if v.limit else v.value))
