@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -112,3 +112,9 @@ def verdict(quantity: str, value: float, limit: float, meaning: str) -> Verdict:
     valid = bool(value <= limit)
     said = "valid" if valid else "abstains"
     return Verdict(valid, quantity, value, limit, f"{said}: {quantity} is {value:.2g}, {meaning} {limit:.2g}")
+
+
+def decisive(checks: Sequence[Verdict]) -> Verdict:
+    """The first check that fails, or the one that comes nearest to its limit."""
+    failed = [check for check in checks if not check.valid]
+    return failed[0] if failed else max(checks, key=lambda check: check.value / check.limit)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from commute_verify.criterion.objective import NotFiniteError
-from commute_verify.criterion.prediction.answer import Verdict, verdict
+from commute_verify.criterion.prediction.answer import Verdict, decisive, verdict
 from commute_verify.criterion.prediction.frozen import QuadraticModel, Reached
 from commute_verify.criterion.prediction.question import Question
 from commute_verify.criterion.prediction.rung import Found
@@ -113,24 +113,24 @@ def _judged(ends: list[Reached], gap: Tensor, drift: float, quadratic: float, ev
     eps = torch.finfo(gap.dtype).eps
     bound = sum(end.error + eps * float(torch.linalg.vector_norm(end.displacement)) for end in ends)
     largest = max(abs(quadratic), abs(evaluated))
-    checks = [
-        verdict(
-            "the bound on the displacements' error over their gap",
-            bound / size if size else float(bound > 0),
-            ACCURACY,
-            "by tolerance= and max_products= to be at most",
-        ),
-        verdict("amplification by negative curvature", max(e.growth for e in ends), GROWTH, "allowed"),
-        verdict("the drift of the curvature on the way", drift, DRIFT, "allowed"),
-        verdict(
-            "the disagreement of the target with its quadratic model",
-            abs(quadratic - evaluated) / largest if largest != 0 else 0.0,
-            DISAGREEMENT,
-            "allowed",
-        ),
-    ]
-    failed = [c for c in checks if not c.valid]
-    return failed[0] if failed else max(checks, key=lambda c: c.value / c.limit)
+    return decisive(
+        [
+            verdict(
+                "the bound on the displacements' error over their gap",
+                bound / size if size else float(bound > 0),
+                ACCURACY,
+                "by tolerance= and max_products= to be at most",
+            ),
+            verdict("amplification by negative curvature", max(e.growth for e in ends), GROWTH, "allowed"),
+            verdict("the drift of the curvature on the way", drift, DRIFT, "allowed"),
+            verdict(
+                "the disagreement of the target with its quadratic model",
+                abs(quadratic - evaluated) / largest if largest != 0 else 0.0,
+                DISAGREEMENT,
+                "allowed",
+            ),
+        ]
+    )
 
 
 def _reach(question: Question, ends: list[Reached]) -> float:

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from commute_verify.criterion.prediction.answer import Verdict, verdict
+from commute_verify.criterion.prediction.answer import Verdict, decisive, verdict
 from commute_verify.criterion.prediction.coordinates import Coordinates
 from commute_verify.criterion.prediction.iterated import signature
 from commute_verify.criterion.prediction.question import Question
@@ -19,6 +19,8 @@ Array = NDArray[np.float64]
 
 REACH = 0.3
 """The longest window, as flow time · λ_max, that order 2 is relied on for."""
+REACH_3 = 0.6
+"""The same for order 3, which can be far off beyond and differ little from order 2."""
 THIRD = 0.3
 """How far orders 2 and 3 may differ, relative to order 3."""
 
@@ -41,11 +43,12 @@ def local_3(question: Question) -> Found:
     third, asymmetry = _third(question, at, g)
     excess = second + third
     reach, _ = _reach(question, at, g, bent)
-    verdicts = []
-    for t in range(len(excess)):
-        size = abs(excess[t])
-        gap = abs(third[t]) / size if size else 0.0
-        verdicts.append(verdict("the third order over the sum", gap, THIRD, "allowed"))
+    near = verdict("flow time · λ_max", reach, REACH_3, "for order 3 at most")
+    shares = [abs(beyond) / abs(size) if size else 0.0 for beyond, size in zip(third, excess, strict=True)]
+    verdicts = [
+        decisive([near, verdict("the third order over the sum", float(share), THIRD, "allowed")])
+        for share in shares
+    ]
     notes = (
         f"order 3 of the series; flow time · λ_max = {reach:.3g}; D³L(a, b) and D³L(b, a) differ by "
         f"{asymmetry:.1e}",
