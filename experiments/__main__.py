@@ -27,6 +27,8 @@ from experiments.beyond_local.parts import parts as beyond_local_parts
 from experiments.experiment import SCALES, Experiment, each
 from experiments.gpt2 import page as gpt2_page
 from experiments.gpt2.parts import parts as gpt2_parts
+from experiments.integrated_tilts import page as integrated_tilts_page
+from experiments.integrated_tilts.parts import parts as integrated_tilts_parts
 from experiments.noise import page as noise_page
 from experiments.optimizer_windows import page as optimizer_windows_page
 from experiments.page import render, render_again
@@ -93,6 +95,18 @@ EXPERIMENTS = (
         optimizer_windows_page.blocks,
         optimizer_windows_page.sentence,
         code=("experiments/optimizer_windows", "experiments/gpt2", "experiments/quadratic"),
+    ),
+    Experiment(
+        "integrated_tilts",
+        integrated_tilts_parts,
+        integrated_tilts_page.blocks,
+        integrated_tilts_page.sentence,
+        code=(
+            "experiments/integrated_tilts",
+            "experiments/optimizer_windows",
+            "experiments/gpt2",
+            "experiments/quadratic",
+        ),
     ),
     Experiment(
         "planned_training",

@@ -1,4 +1,4 @@
-"""What rungs leave out of their predictions, judged beside them: clipping, and the optimizer's memory."""
+"""What rungs leave out of their predictions, judged beside them: clipping, memory, and what torch skips."""
 
 from __future__ import annotations
 
@@ -40,3 +40,28 @@ def against_memory(
         beside = verdict("the optimizer's memory over the prediction", float(share), MEMORY, "allowed")
         checked.append(judged if beside.valid or not judged.valid else beside)
     return checked, "the optimizer's memory is left out of the prediction, and judged beside it"
+
+
+def against_skipping(question: Question, verdicts: list[Verdict]) -> tuple[list[Verdict], tuple[str, ...]]:
+    """Abstain where a step reaches not all parameters: torch skips the others, decay and memory included.
+
+    Rungs step them with a gradient of 0. It is one thing where nothing moves a parameter at rest.
+    """
+    window = question.window
+    rows = np.unique(np.vstack([window.schedule.weights, window.reference.weights]) > 0, axis=0)
+    if rows.all() or not question.optimizer.drifts:
+        return verdicts, ()
+    reached = [question.fields.reached(name) for name in window.domains]
+    steps = [
+        frozenset[str]().union(*(found for found, on in zip(reached, row, strict=True) if on)) for row in rows
+    ]
+    trained = frozenset[str]().union(*steps)
+    skipped = sorted(trained.difference(frozenset.intersection(*steps)))
+    if not skipped:
+        return verdicts, ()
+    count = verdict("the number of parameters that some steps do not reach", len(skipped), 0.0, "allowed")
+    note = (
+        f"{', '.join(skipped[:3])}{' …' * (len(skipped) > 3)}: torch skips a parameter in steps that do not "
+        "reach it; what is predicted steps it with a gradient of 0, as after zero_grad(set_to_none=False)"
+    )
+    return [count if judged.valid else judged for judged in verdicts], (note,)

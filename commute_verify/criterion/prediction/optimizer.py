@@ -64,6 +64,11 @@ class Optimizer:
         """Whether a step depends on the gradients of earlier ones."""
         return self.adaptive or self.momentum != 0
 
+    @property
+    def drifts(self) -> bool:
+        """Whether a step moves a parameter whose gradient is 0: by memory, or by weight decay."""
+        return self.remembers or isinstance(self.decay, Tensor) or self.decay != 0
+
     def preconditioner(self, n: Tensor) -> Tensor | None:
         """D (n,), frozen second moments and relative learning rates; None where D = 1.
 

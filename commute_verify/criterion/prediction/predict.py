@@ -20,7 +20,12 @@ from commute_verify.criterion.prediction.answer import (
 )
 from commute_verify.criterion.prediction.asking import Options, Setting, TargetModel, ask
 from commute_verify.criterion.prediction.frozen_curvature import frozen_curvature
-from commute_verify.criterion.prediction.left_out import AFFECTED, against_clipping, against_memory
+from commute_verify.criterion.prediction.left_out import (
+    AFFECTED,
+    against_clipping,
+    against_memory,
+    against_skipping,
+)
 from commute_verify.criterion.prediction.local import local, local_3
 from commute_verify.criterion.prediction.memory import memory
 from commute_verify.criterion.prediction.question import Question
@@ -80,7 +85,8 @@ def predict_excess_loss(
     rate for plain SGD; ``lr`` gives the rates to come, one for each step, and ``clip_norm`` its clipping,
     which the trajectory and memory follow; the others abstain where the gradient of a batch is longer.
     ``params`` chooses parameters by name, and holds the others fixed. A parameter that a step's loss does not
-    reach has gradient 0 there, as after ``zero_grad(set_to_none=False)``; torch passes it over otherwise.
+    reach has gradient 0 there, as after ``zero_grad(set_to_none=False)``; torch skips it otherwise, and every
+    predictor abstains where the optimizer's memory or decay would move it.
 
     Predictors, cheapest first:
 
@@ -266,6 +272,8 @@ def _predicted(rung: str, questions: list[Question], tally: Tally) -> Prediction
     if rung in AFFECTED and first.optimizer.remembers:
         verdicts, note = against_memory(questions, mean, verdicts)
         notes = (*notes, note)
+    verdicts, told = against_skipping(first, verdicts)
+    notes += told
     spent = Tally()
     spent.gradients, spent.products = tally.gradients - before[0], tally.products - before[1]
     excess = {

@@ -86,6 +86,18 @@ class Surface:
                 return False
         return True
 
+    def reached(self, name: str) -> frozenset[str]:
+        """The parameters that the loss of a domain's first batch depends on; the others get no gradient."""
+        leaves = self.objective.leaves()
+        self.tally.gradients += 1
+        with located(f"domain {name!r}, batch 1"):
+            found = self.objective.evaluate(
+                leaves,
+                self.batches[name][0],
+                lambda evaluation: self.objective.gradients(evaluation.loss, leaves),
+            )
+        return frozenset(each for each, g in zip(leaves, found, strict=True) if g is not None)
+
     def derivatives(
         self, at: Tensor, batch: Batch, directions: Sequence[Tensor] = (), domain: str = ""
     ) -> Derivatives:

@@ -1,0 +1,150 @@
+"""Report blocks of the study, a pure function of its results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from commute_verify.report import Block, Figure, Heading, Paragraph, Table
+from experiments.integrated_tilts import plots
+from experiments.integrated_tilts.statistics import LAST, PREDICTOR
+from experiments.optimizer_windows import tables
+
+COMMAND = "Made by `python -m experiments`."
+FULL = "Committed, made by `python -m experiments.integrated_tilts --out OUT`."
+HEADS = ("cases", "resolved", "right", "ratio", "answered", "answered: right", "last")
+
+
+def sentence(results: dict[str, Any]) -> str:
+    """One sentence for the head of a report."""
+    told = best(results)["all"]["predictors"][PREDICTOR]
+    right = told["answered_right"]
+    return (
+        f"Integrated at three points from batches that no run has seen, it answers {told['answered_of_all']} "
+        f"of {told['cases']} tilts and targets, and of those answers that can be checked "
+        f"{right['count'] if right else 0} of {told['answered']} have the right sign."
+    )
+
+
+def best(results: dict[str, Any]) -> dict[str, Any]:
+    """The larger study of those that are there."""
+    chosen: dict[str, Any] = results.get("full", results["small"])
+    return chosen
+
+
+def blocks(results: dict[str, Any]) -> list[Block]:
+    """Everything the report says of this experiment; ``results`` holds a dict for each part."""
+    result = best(results)
+    made = FULL if "full" in results else COMMAND
+    level = result["settings"]["level"]
+    return [
+        Heading("Tilts of AdamW windows at three points"),
+        Paragraph(_how(result)),
+        tables.goals(result["goals"]),
+        Figure(
+            "integrated-tilts",
+            plots.scatter(result, "integrated-tilts"),
+            "Observed against predicted excess, with standard errors over seeds of batches: filled where the "
+            f"prediction is answered, open where it abstains. The line is where both are equal. {made}",
+            "Observed against predicted excess of every tilt and target, close to the diagonal.",
+        ),
+        _table(
+            result["lengths"],
+            ("$k$",),
+            lambda key: (str(key[0]),),
+            f"By the steps of a stage. {made}",
+            f"Exact {level:.0%} intervals. Ratios are observed / predicted: the median, and the 10th to 90th "
+            "percentile. Cases that share runs are not independent, and intervals do not know it.",
+        ),
+        _table(
+            result["cells"],
+            ("lr", "from step", "tilt"),
+            lambda key: (f"{key[0]:g}", str(key[1]), f"{key[2]} before {key[3]}"),
+            "By where the window starts, and the pair that is tilted.",
+        ),
+        _table(
+            result["targets"],
+            ("target",),
+            lambda key: (str(key[0]),),
+            "By target: one of the two domains, another one, or the mixture.",
+        ),
+        Paragraph(_abstained(result)),
+        *_small(results),
+    ]
+
+
+def _how(result: dict[str, Any]) -> str:
+    held, model = result["settings"], result["model"]
+    return (
+        f"A GPT-2 of {model['layers']} layers and width {model['width']} on four synthetic languages is "
+        f"trained by AdamW as in “Windows of AdamW”, {model['rows']} sequences of every domain a step. A tilt "
+        f"by {held['delta']:g} over two stages of $k$ steps is held against the same tilt in the other order, "
+        f"without a common tail. It is observed on {held['observed']} seeds of batches, each in both orders "
+        f"of the stages' batches, and predicted from {held['predicted']} other seeds, {held['costly']} for "
+        f"windows of {held['costly_from']} steps or more, as `predict_excess_loss` does it with "
+        "`replicates=` and `exchange=k`: the first variation "
+        "along the run, integrated at three Gauss points. Its verdict is on the mean over replicates: their "
+        f"slopes must explain their losses within a tenth, and the sign must hold at the level of "
+        f"{1 - held['level']:.2g}. An observed mean counts as resolved at the same level."
+    )
+
+
+def _table(
+    cells: list[dict[str, Any]],
+    heads: tuple[str, ...],
+    show: Callable[[Any], tuple[str, ...]],
+    caption: str,
+    note: str = "",
+) -> Table:
+    rows = []
+    for cell in cells:
+        told = cell["predictors"][PREDICTOR]
+        rows.append(
+            (
+                *show(cell["key"]),
+                str(cell["cases"]),
+                str(cell["resolved"]),
+                tables.right(told, "right"),
+                tables.ratio(told),
+                f"{told['answered_of_all']} of {told['cases']}",
+                tables.right(told, "answered_right"),
+                tables.right(cell["predictors"].get(LAST), "right", plain=True),
+            )
+        )
+    runs = (("", len(heads) + 2), ("trajectory at three points", 4), ("last wins", 1))
+    return Table((*heads, *HEADS), tuple(rows), caption, note, runs)
+
+
+def _abstained(result: dict[str, Any]) -> str:
+    """How many abstain, on what ground, and how the answers that are wrong came out."""
+    silent = [row for row in result["rows"] if not row["answered"]]
+    unsure = [row for row in silent if "p-value" in row["verdict"]]
+    wrong = [
+        row
+        for row in result["rows"]
+        if row["answered"]
+        and row["p"] < 1 - result["settings"]["level"]
+        and row["observed"] * row["predicted"] < 0
+    ]
+    named = "; ".join(
+        f"{row['pair'][0]} before {row['pair'][1]}, k = {row['k']}, target {row['target']}: predicted "
+        f"{1e3 * row['predicted']:+.2g}, observed {1e3 * row['observed']:+.2g} ± "
+        f"{1e3 * row['observed_stderr']:.1g} thousandths of a nat"
+        for row in wrong
+    )
+    return (
+        f"It abstains from {len(silent)} of {len(result['rows'])} cases, from {len(unsure)} because the "
+        f"replicates do not settle the sign and from {len(silent) - len(unsure)} because their slopes do not "
+        f"explain their losses. Answers whose observed sign is another one: {named or 'none'}."
+    )
+
+
+def _small(results: dict[str, Any]) -> list[Block]:
+    if "full" not in results:
+        return []
+    small = results["small"]
+    return [
+        Heading("The same at a small size", 3),
+        Paragraph("What this command ran again; it shows that the way from training to tables is whole."),
+        _table(small["lengths"], ("$k$",), lambda key: (str(key[0]),), f"A small run. {COMMAND}"),
+    ]

@@ -1,0 +1,155 @@
+"""The study of tilts at three points: its pieces are what the library answers, and its page."""
+
+import copy
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import commute_verify as cv
+from commute_verify.errors import CommuteError
+from commute_verify.report import Table
+from experiments.integrated_tilts import Settings, page, statistics
+from experiments.integrated_tilts.__main__ import parts
+from experiments.integrated_tilts.run import pieces
+from experiments.integrated_tilts.settings import Cell
+from experiments.integrated_tilts.statistics import PREDICTOR, name, summed_up
+from experiments.integrated_tilts.tilts import TARGETS, observed, predicted
+from experiments.optimizer_windows.observed import observed as every_case
+from experiments.optimizer_windows.texts import texts
+from experiments.optimizer_windows.training import checkpoints, loss_fn
+
+SMALL = replace(
+    Settings.smoke(),
+    windows=replace(Settings.smoke().windows, starts=((1e-3, 6),), held_out_rows=8),
+    predicted=3,
+)
+CELL, K = SMALL.cells[0], 2
+
+
+@pytest.fixture(scope="module")
+def found():
+    return {key: work() for key, work in pieces(SMALL).items()}
+
+
+@pytest.fixture(scope="module")
+def summary(found):
+    return summed_up(SMALL, found)
+
+
+def asked(**options):
+    start = checkpoints(SMALL.windows)[SMALL.windows.starts[0]]
+    tilt, mirror = SMALL.case(CELL, K).schedules(SMALL.windows)
+    seeds = SMALL.seeds(K)
+    windows = [texts(SMALL.windows).window(seed) for seed in seeds]
+    return cv.predict_excess_loss(
+        start.model,
+        loss_fn,
+        {domain: [batch for one in windows for batch in one[domain][: 2 * K]] for domain in "abcd"},
+        tilt,
+        TARGETS,
+        against=mirror,
+        optimizer=start.optimizer,
+        held_out={
+            domain: list(rows) * len(seeds) for domain, rows in texts(SMALL.windows).held_out().items()
+        },
+        predictor="trajectory",
+        replicates=len(seeds),
+        exchange=K,
+        **options,
+    )
+
+
+def test_the_pieces_together_are_what_the_library_answers(summary):
+    told = asked()
+    rows = [row for row in summary["rows"] if row["k"] == K]
+    assert [row["target"] for row in rows] == list(told)
+    for row in rows:
+        one = told[row["target"]]
+        assert row["predicted"] == pytest.approx(one.value, rel=1e-6)  # roundoff: eight digits are kept
+        assert row["predicted_stderr"] == pytest.approx(one.stderr, rel=1e-6)
+        assert (row["answered"], row["verdict"]) == (one.answered, one.verdict.words)
+        assert row["training_steps"] == pytest.approx(told.cost.training_steps)
+
+
+def test_a_study_that_forgot_to_exchange_batches_would_be_told_apart(summary):
+    row = next(row for row in summary["rows"] if row["k"] == K and row["target"] == "a")
+    assert asked(points=1)["a"].value != pytest.approx(row["predicted"], rel=1e-6)  # planted: fewer points
+    seed = SMALL.seeds(K)[0]
+    again = predicted(SMALL, CELL, K, seed)
+    other = predicted(SMALL, CELL, K, seed + 1)
+    assert again["slopes"] != other["slopes"]  # planted: the same batches twice
+
+
+def test_what_is_observed_is_what_the_study_of_windows_observes():
+    start = checkpoints(SMALL.windows)[SMALL.windows.starts[0]]
+    alone = observed(SMALL, CELL, K)
+    whole = every_case(SMALL.windows, start, 1)
+    assert alone[1] == pytest.approx(whole[SMALL.case(CELL, K).name], abs=1e-12)  # roundoff
+    assert alone[0] != pytest.approx(alone[1], abs=1e-6)  # planted: the same seed twice
+
+
+def test_predicted_seeds_are_never_observed_ones():
+    full = Settings.full()
+    for k in full.windows.lengths:
+        assert not set(full.seeds(k)) & set(range(full.observed))
+        assert len(full.seeds(k)) == (full.costly if 2 * k >= full.costly_from else full.predicted)
+    names = [part.name for part in parts()]
+    assert len(set(names)) == len(names) == len(full.cells) * (5 + 4 * full.predicted + full.costly)
+
+
+def test_shares_and_ratios_are_counted_by_hand(summary, monkeypatch):
+    rows = summary["rows"]
+    resolved = [row for row in rows if row["p"] < 0.05]
+    told = summary["all"]["predictors"][PREDICTOR]
+    assert summary["all"]["cases"] == len(rows) == 10
+    assert told["judged"] == len(resolved)
+    assert told["right"]["count"] == sum(row["predicted"] * row["observed"] > 0 for row in resolved)
+    assert told["answered_of_all"] == sum(row["answered"] for row in rows)
+    ratio = np.median([row["observed"] / row["predicted"] for row in resolved])
+    assert told["ratio"]["median"] == pytest.approx(ratio, rel=1e-6)
+    last = summary["all"]["predictors"]["last wins"]
+    own = [row for row in resolved if row["target"] in "ab"]
+    assert last["right"]["count"] == sum((row["observed"] > 0) == (row["target"] == "a") for row in own)
+
+
+def flipped(found):
+    """Planted: the first order of the two taken for the second in what is predicted."""
+    wrong = copy.deepcopy(found)
+    for key, piece in wrong.items():
+        if "predicted" in key:
+            piece["slopes"], piece["losses"] = (
+                (-np.array(piece["slopes"])).tolist(),
+                (-np.array(piece["losses"])).tolist(),
+            )
+    return wrong
+
+
+def test_a_sign_that_is_turned_shows_in_the_aims_and_is_named(found, summary):
+    wrong = summed_up(SMALL, flipped(found))
+    assert {goal["what"]: goal["met"] for goal in wrong["goals"]}["all tilts: right of the answered"] is False
+    text = page._abstained(wrong)
+    assert "a before b, k = " in text
+    assert "Answers whose observed sign is another one: none." in page._abstained(summary)
+
+
+def test_the_page_shows_the_larger_study_and_the_small_one_beside_it(summary):
+    alone, both = page.blocks({"small": summary}), page.blocks({"small": summary, "full": summary})
+    assert len(both) == len(alone) + 3
+    assert sum(isinstance(block, Table) for block in alone) == 4
+    assert "Committed" in repr(both)
+    assert "Committed" not in repr(alone)
+    assert page.sentence({"small": summary}) in page.sentence({"small": summary, "full": summary})
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"observed": 1}, {"costly": 9}, {"cells": ()}, {"cells": (Cell(5, "a", "b"),)}, {"delta": 0.0}]
+)
+def test_settings_that_cannot_be_run_are_refused(wrong):
+    with pytest.raises(CommuteError, match=next(iter(wrong))):
+        replace(Settings.full(), **wrong)
+
+
+def test_names_tell_pieces_apart():
+    assert name(CELL, 1) != name(CELL, 1, 0) != name(CELL, 10) != name(Cell(0, "b", "a"), 1)
+    assert statistics.PREDICTOR != statistics.LAST
