@@ -77,12 +77,12 @@ def _how(result: dict[str, Any]) -> str:
     held, model = result["settings"], result["model"]
     return (
         f"A GPT-2 of {model['layers']} layers and width {model['width']} on four synthetic languages is "
-        f"trained by AdamW as in “Windows of AdamW”, {model['rows']} sequences of every domain a step. A tilt "
-        f"by {held['delta']:g} over two stages of $k$ steps is held against the same tilt in the other order, "
-        f"without a common tail. It is observed on {held['observed']} seeds of batches, each in both orders "
-        f"of the stages' batches, and predicted from {held['predicted']} other seeds, {held['costly']} for "
-        f"windows of {held['costly_from']} steps or more, as `predict_excess_loss` does it with "
-        "`replicates=` and `exchange=k`: the first variation "
+        f"trained by AdamW as in “Windows of AdamW”, {model['rows']} sequences of every domain a step. A "
+        f"tilt by {held['delta']:g} over two stages of $k$ steps is held against the same tilt in the other "
+        f"order, without a common tail. It is observed on {held['observed']} seeds of batches, each in both "
+        f"orders of the stages' batches, and predicted from {held['predicted']} other seeds, "
+        f"{held['costly']} for windows of {held['costly_from']} steps or more, as `predict_excess_loss` does "
+        "it with `replicates=` and `exchange=k`: the first variation "
         "along the run, integrated at three Gauss points. Its verdict is on the mean over replicates: their "
         f"slopes must explain their losses within a tenth, and the sign must hold at the level of "
         f"{1 - held['level']:.2g}. An observed mean counts as resolved at the same level."
