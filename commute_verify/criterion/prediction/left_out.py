@@ -13,8 +13,12 @@ from commute_verify.criterion.prediction.question import Question
 
 AFFECTED = ("local", "local-3", "frozen-curvature")
 """Rungs that know nothing of clipping, nor of an optimizer's memory."""
-MEMORY = 0.3
+MEMORY = 0.1
 """How large memory's own effect may be beside a prediction that leaves it out."""
+
+
+REMEMBERED = 0.1
+"""How many steps an optimizer may remember for each of the shortest stage."""
 
 
 def against_clipping(questions: list[Question], clip: float, verdicts: list[Verdict]) -> list[Verdict]:
@@ -29,16 +33,27 @@ def against_memory(
     mean: NDArray[np.float64],
     verdicts: list[Verdict],
 ) -> tuple[list[Verdict], str]:
-    """Abstain where the optimizer's memory alone would do about as much as what is predicted without it."""
-    if not questions[0].window.whole:
+    """Abstain where the optimizer's memory outlasts a stage, or would alone do much beside what is predicted.
+
+    A prediction without memory takes the first moment for what it settles to, after 1 / (1 − β₁) steps.
+    """
+    window, optimizer = questions[0].window, questions[0].optimizer
+    if not window.whole:
         off = verdict("the optimizer's memory over the prediction", math.nan, MEMORY, "known on whole steps;")
         return [off] * len(verdicts), "the optimizer's memory is left out, and not known on broken steps"
     own = np.mean([memory(question).excess for question in questions], axis=0)
+    shortest = min(float(s.durations.min()) for s in (window.schedule, window.reference))
+    lasting = verdict(
+        "steps that the optimizer remembers over those of the shortest stage",
+        1 / (1 - (optimizer.betas[0] if optimizer.adaptive else optimizer.momentum)) / shortest,
+        REMEMBERED,
+        "allowed",
+    )
     checked = []
     for judged, value, effect in zip(verdicts, mean, own, strict=True):
         share = abs(effect) / abs(value) if value else math.inf
         beside = verdict("the optimizer's memory over the prediction", float(share), MEMORY, "allowed")
-        checked.append(judged if beside.valid or not judged.valid else beside)
+        checked.append(next((v for v in (judged, lasting, beside) if not v.valid), judged))
     return checked, "the optimizer's memory is left out of the prediction, and judged beside it"
 
 
