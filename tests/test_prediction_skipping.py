@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from commute_verify import WeightSchedule
-from commute_verify.criterion.prediction.predict import predict_excess_loss
+from commute_verify.criterion.prediction.predict import first_variation, predict_excess_loss
+from commute_verify.criterion.prediction.skipping import Reach
 from commute_verify.criterion.prediction.surface import Surface
 from tests.criterion_models import one_thread
 
@@ -145,3 +146,72 @@ def test_other_predictors_abstain_too(predictor):
     found = predicted("AdamW", SWAP, predictor)
     assert not found.answered
     assert "set_to_none" in found.notes[-1]
+
+
+THIRD = WeightSchedule.tilt({"a": 0.5, "b": 0.5, "c": 0.0}, "a", "b", 0.2, 2 * K)
+"""A head of c is trained by no step: torch leaves it alone, a gradient of 0 would decay it."""
+
+
+class Three(Heads):
+    def __init__(self):
+        super().__init__()
+        self.heads["c"] = nn.Parameter(torch.ones(3, dtype=torch.float64))
+
+
+def untrained():
+    """What is predicted of every domain, and the excess of c by a run that decays at a rate of 0.5."""
+    batches = data(1, 4 * K)
+    batches["c"] = [("c", *rest) for _, *rest in batches["a"]]
+    lr, ends = 0.05, []
+    for each in (THIRD, THIRD.averaged()):
+        model = Three()
+        optimizer = torch.optim.SGD(model.parameters(), lr=lr, weight_decay=0.5)
+        for s, w in enumerate(np.repeat(each.weights, each.durations.astype(int), axis=0).tolist()):
+            step(model, optimizer, batches, s, w[:2], True)
+        ends.append(np.mean([float(loss_fn(model, batch)[0].detach()) / 8 for batch in batches["c"]]))
+    model = Three()
+    optimizer = torch.optim.SGD(model.parameters(), lr=lr, weight_decay=0.5)
+    found = predict_excess_loss(model, loss_fn, batches, THIRD, optimizer=optimizer, predictor="trajectory")
+    return found, ends[0] - ends[1]
+
+
+def test_a_target_whose_own_head_no_step_trains_is_abstained_from_alone():
+    found, seen = untrained()
+    assert found["a"].answered
+    assert found["b"].answered
+    assert not found["c"].answered
+    assert "heads.c" in found.notes[-1]
+    assert abs(found["c"].value / seen - 1) > 0.15  # what it abstains for
+
+
+def test_without_looking_at_what_targets_reach_it_would_answer(monkeypatch):
+    monkeypatch.setattr(Reach, "skipped", lambda self, rows, target: [])
+    found, seen = untrained()
+    assert found["c"].answered  # planted
+    assert abs(found["c"].value / seen - 1) > 0.15
+
+
+def varied(kind):
+    """A tilt to the border of the simplex and its mirror, from one sweep; replicates hardly differ."""
+    model, optimizer = warmed(kind, True)
+    noise = np.linspace(-0.01, 0.01, 6 * K)
+    batches = {name: [(name, x, y + e) for e in noise] for name, ((_, x, y),) in data(1, 1).items()}
+    base = {"a": 0.15, "b": 0.85}
+    swept = first_variation(
+        model, loss_fn, batches, WeightSchedule.constant(base, 2 * K), optimizer=optimizer, replicates=3
+    )
+    return swept.predict(*(WeightSchedule.tilt(base, "a", "b", delta, K) for delta in (0.15, -0.15)))
+
+
+@pytest.mark.parametrize("kind", ["momentum", "AdamW"])
+def test_one_sweep_abstains_where_a_tilt_leaves_a_head_out(kind):
+    for found in varied(kind).values():
+        assert not found.answered
+        assert "do not reach" in found.verdict.words
+
+
+def test_one_sweep_would_answer_such_a_tilt(monkeypatch):
+    monkeypatch.setattr(Reach, "skipped", lambda self, rows, target: [])
+    assert any(found.answered for found in varied("momentum").values())  # planted
+    monkeypatch.undo()
+    assert any(found.answered for found in varied("SGD").values())

@@ -25,6 +25,11 @@ CANCELLED = 0.1
 """A mixture's gradient this short beside the longest domain's does not point to where the domains go."""
 
 
+def outward(theta: Tensor, root: Tensor | None) -> Tensor:
+    """D^{-1/2} θ, and 0 where D = 0: what does not learn stays where it is."""
+    return theta if root is None else torch.where(root > 0, theta / root, 0.0)
+
+
 @dataclass(frozen=True, eq=False)
 class Coordinates:
     """√D (n,) or None, and λ."""
@@ -46,8 +51,7 @@ class Coordinates:
         g = self.inward(surface.gradients())
         if not self.decays:
             return g
-        start = surface.theta if self.root is None else surface.theta / self.root
-        return torch.cat([g, (self.decay * start)[None]])
+        return torch.cat([g, (self.decay * outward(surface.theta, self.root))[None]])
 
     def mixed(self, weights: Array, rows: Tensor) -> Tensor:
         """Σ_k w_k of a row for every domain, and of weight decay's with weight 1."""

@@ -8,7 +8,7 @@ matrix √D H √D + λ is symmetric. Weight decay λ is a drift common to all d
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from commute_verify.criterion.prediction.clock import Clock
+from commute_verify.criterion.prediction.coordinates import outward
 from commute_verify.criterion.prediction.krylov import descend
 from commute_verify.criterion.prediction.optimizer import Scale
 from commute_verify.criterion.prediction.surface import Surface
@@ -57,11 +58,11 @@ class QuadraticModel:
     tolerance: float = 1e-4
     max_products: int = 100
 
-    def run(self, stages: Sequence[Stage]) -> Reached:
+    def run(self, stages: Sequence[Stage], visit: Callable[[Array, Tensor], None] | None = None) -> Reached:
         """The displacement after all stages, earliest first.
 
         An error made in a stage is carried on by the later ones: it grows only by negative curvature, or by
-        steps that are too long.
+        steps that are too long. ``visit`` is called with the weights of each stage and d at its two ends.
         """
         root = None if self.D is None else self.D.sqrt()
         x = torch.zeros_like(self.surface.theta)
@@ -78,14 +79,16 @@ class QuadraticModel:
             b = self.g.new_tensor(w.tolist()) @ self.g
             if root is not None:
                 b = root * b
-            start = self.surface.theta if root is None else self.surface.theta / root
-            b = b + self.decay * start
+            b = b + self.decay * outward(self.surface.theta, root)
             moved = bool(x.any())
             if moved:
                 b = b + operator(x)
             found = descend(
                 operator, b, stage.clock, tolerance=self.tolerance, max_products=self.max_products
             )
+            if visit is not None:
+                for end in (x, x + found.displacement):
+                    visit(w, end if root is None else root * end)
             x = x + found.displacement
             error = error * found.growth + found.error
             growth *= found.growth

@@ -35,7 +35,10 @@ def frozen_curvature(question: Question) -> Found:
     D = optimizer.preconditioner(fields.theta)
     decay = optimizer.shrinkage(D)
     model = QuadraticModel(fields, fields.gradients(), D, decay, question.tolerance, question.max_products)
-    ends = [model.run(window.stages(s, question.dynamics)) for s in (window.schedule, window.reference)]
+    visit = None if optimizer.clip is None else lambda w, d: fields.watch(w, fields.theta + d)
+    ends = [
+        model.run(window.stages(s, question.dynamics), visit) for s in (window.schedule, window.reference)
+    ]
     with_schedule, with_reference = (end.displacement for end in ends)
     gap, middle = with_schedule - with_reference, (with_schedule + with_reference) / 2
     quadratic = _quadratic(question, gap, middle)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from commute_verify.criterion.prediction.answer import Verdict, verdict
 from commute_verify.criterion.prediction.memory import memory
 from commute_verify.criterion.prediction.question import Question
+from commute_verify.criterion.prediction.skipping import reach
 
 AFFECTED = ("local", "local-3", "frozen-curvature")
 """Rungs that know nothing of clipping, nor of an optimizer's memory."""
@@ -22,7 +23,7 @@ REMEMBERED = 0.1
 
 
 def against_clipping(questions: list[Question], clip: float, verdicts: list[Verdict]) -> list[Verdict]:
-    """Abstain where the gradient of some batch is so long at the start that steps may be clipped."""
+    """Abstain where the gradient of some batch is so long, at the start or on the way, that it is clipped."""
     longest = max(question.fields.longest for question in questions)
     kept = verdict("the longest gradient of a batch over clip_norm", longest / clip, 1.0, "unclipped up to")
     return [judged if kept.valid or not judged.valid else kept for judged in verdicts]
@@ -62,21 +63,19 @@ def against_skipping(question: Question, verdicts: list[Verdict]) -> tuple[list[
 
     Rungs step them with a gradient of 0. It is one thing where nothing moves a parameter at rest.
     """
-    window = question.window
-    rows = np.unique(np.vstack([window.schedule.weights, window.reference.weights]) > 0, axis=0)
-    if rows.all() or not question.optimizer.drifts:
+    rows = np.vstack([question.window.schedule.weights, question.window.reference.weights])
+    known = None if (rows > 0).all() else reach(question)
+    if known is None:
         return verdicts, ()
-    reached = [question.fields.reached(name) for name in window.domains]
-    steps = [
-        frozenset[str]().union(*(found for found, on in zip(reached, row, strict=True) if on)) for row in rows
+    judged = [
+        old if not old.valid else next((new for new in [known.verdict(rows, name)] if not new.valid), old)
+        for name, old in zip(question.targets, verdicts, strict=True)
     ]
-    trained = frozenset[str]().union(*steps)
-    skipped = sorted(trained.difference(frozenset.intersection(*steps)))
+    skipped = sorted({each for name in question.targets for each in known.skipped(rows, name)})
     if not skipped:
         return verdicts, ()
-    count = verdict("the number of parameters that some steps do not reach", len(skipped), 0.0, "allowed")
     note = (
         f"{', '.join(skipped[:3])}{' …' * (len(skipped) > 3)}: torch skips a parameter in steps that do not "
         "reach it; what is predicted steps it with a gradient of 0, as after zero_grad(set_to_none=False)"
     )
-    return [count if judged.valid else judged for judged in verdicts], (note,)
+    return judged, (note,)

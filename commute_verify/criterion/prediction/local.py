@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -21,6 +23,8 @@ REACH = 0.3
 """The longest window, as flow time · λ_max, that order 2 is relied on for."""
 REACH_3 = 0.6
 """The same for order 3, which can be far off beyond and differ little from order 2."""
+ROUNDING = 1e-9
+"""How much of the area may cancel by rounding."""
 THIRD = 0.3
 """How far orders 2 and 3 may differ, relative to order 3."""
 
@@ -30,6 +34,12 @@ def local(question: Question) -> Found:
     at, g = _start(question)
     excess, bent = _excess(question, at, g)
     reach, verdicts = _reach(question, at, g, bent)
+    kept = question.window.kept()
+    if kept < 1 - ROUNDING:
+        beyond = reach / kept if kept else math.inf
+        far = verdict("flow time · λ_max over what is left of the area", beyond, REACH, "for order 2 at most")
+        verdicts = [decisive([judged, far]) for judged in verdicts]
+    _watch(question, at, g)
     return Found(excess, verdicts, (f"order 2 of the series; flow time · λ_max = {reach:.3g}",))
 
 
@@ -43,6 +53,7 @@ def local_3(question: Question) -> Found:
     third, asymmetry = _third(question, at, g)
     excess = second + third
     reach, _ = _reach(question, at, g, bent)
+    _watch(question, at, g)
     near = verdict("flow time · λ_max", reach, REACH_3, "for order 3 at most")
     shares = [abs(beyond) / abs(size) if size else 0.0 for beyond, size in zip(third, excess, strict=True)]
     verdicts = [
@@ -72,6 +83,25 @@ def _reach(question: Question, at: Coordinates, g: Tensor, bent: float) -> tuple
     reach = question.window.flow_time() * max(curvature, bent)
     judged = verdict("flow time · λ_max", reach, REACH, "for order 2 at most")
     return reach, [judged] * len(question.mixing)
+
+
+def _watch(question: Question, at: Coordinates, g: Tensor) -> None:
+    """Where gradients may be clipped: look at them at the stages' ends as well, to first order."""
+    if question.optimizer.clip is None:
+        return
+    for schedule in (question.window.schedule, question.window.reference):
+        x = torch.zeros_like(g[0])
+        for w, piece in zip(*_staged(question, schedule, at.decays), strict=True):
+            for moved in (x, x - g.new_tensor(piece.tolist()) @ g):
+                question.fields.watch(w.tolist(), question.fields.theta + at.inward(moved))
+            x = moved
+
+
+def _staged(question: Question, schedule: WeightSchedule, decays: bool) -> tuple[Array, Array]:
+    """Weights (S, K) of the stages, and what the letters come to in each, in flow time."""
+    times = np.array([stage.clock.time for stage in question.window.stages(schedule, "flow")])[:, None]
+    x: Array = times * schedule.weights
+    return schedule.weights, np.hstack([x, times]) if decays else x
 
 
 def _signatures(question: Question, at: Coordinates, discrete: bool) -> list[Array]:

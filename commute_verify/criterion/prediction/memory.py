@@ -39,12 +39,12 @@ def memory(question: Question) -> Found:
     for c in question.asked:
         u = question.held_out.loss_and_gradient(c, question.held_out.theta)[1]
         found[c] = float(torch.dot(u.double(), gap.double()))
-    known = optimizer.adaptive and optimizer.second is not None
-    D = optimizer.preconditioner(fields.theta) if known or not optimizer.adaptive else None
-    at = Coordinates(None if D is None else D.sqrt(), 0.0)
     first = {name: batches[:1] for name, batches in fields.batches.items()}
     few = Surface(fields.objective, first, fields.method, fields.tally)
-    reach = question.window.flow_time() * at.curvature(few, question.average(), at.gradients(few))
+    g = few.gradients()
+    D = optimizer.after(g.new_tensor(question.average().tolist()) @ g).preconditioner(fields.theta)
+    at = Coordinates(None if D is None else D.sqrt(), 0.0)
+    reach = question.window.flow_time() * at.curvature(few, question.average(), at.inward(g))
     judged = verdict("flow time · λ_max", reach, REACH, "where gradients stay what they are, at most")
     notes = (f"memory alone, gradients as at the start; flow time · λ_max = {reach:.3g}",)
     return Found(question.mixing @ found, [judged] * len(question.mixing), notes)

@@ -37,7 +37,8 @@ class Optimizer:
 
     ``lr`` is the first group's; a parameter's own is ``lr · relative``. ``first`` and ``second`` are the
     moments (n,), None where the rule has none; ``taken`` counts the steps behind them. ``clip`` is the norm
-    that gradients are clipped to, as ``torch.nn.utils.clip_grad_norm_`` does.
+    that gradients are clipped to, as ``torch.nn.utils.clip_grad_norm_`` does. ``started`` is 0 where torch
+    has no momentum yet and starts it with the whole gradient, without dampening, and 1 elsewhere.
     """
 
     kind: Kind
@@ -53,6 +54,7 @@ class Optimizer:
     second: Tensor | None = None
     taken: Scale = 0.0
     clip: float | None = None
+    started: Scale = 1.0
 
     @property
     def adaptive(self) -> bool:
@@ -91,6 +93,14 @@ class Optimizer:
                 "not known yet; leave them out with params=, or take a step that reaches them"
             )
         return self.relative / ((self.second / correction).sqrt() + self.eps)
+
+    def after(self, g: Tensor) -> Optimizer:
+        """The same with the second moments that a step with the gradient g leaves, a first step too."""
+        if not self.adaptive:
+            return self
+        before = torch.zeros_like(g) if self.second is None else self.second
+        kept = self.betas[1]
+        return replace(self, second=kept * before + (1 - kept) * g * g, taken=self.taken + 1.0)
 
     def shrinkage(self, D: Tensor | None) -> Scale:
         """λ in θ' = −D ∇L − λθ: what weight decay does per flow time of the first group.
@@ -171,6 +181,9 @@ def read_optimizer(
             dampening=float(_same(groups, "dampening")),
             nesterov=bool(_same(groups, "nesterov")),
             first=_moment(states, "momentum_buffer", entries, like),
+            started=_scale(
+                [float(state.get("momentum_buffer") is not None) for state in states], sizes, like
+            ),
         )
     if any("decoupled_weight_decay" in group for group in groups) and kind == "adam":
         common["kind"] = "adamw" if _same(groups, "decoupled_weight_decay") else "adam"

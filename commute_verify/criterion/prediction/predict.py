@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -30,6 +31,7 @@ from commute_verify.criterion.prediction.local import local, local_3
 from commute_verify.criterion.prediction.memory import memory
 from commute_verify.criterion.prediction.question import Question
 from commute_verify.criterion.prediction.rung import Rung, each
+from commute_verify.criterion.prediction.skipping import reach
 from commute_verify.criterion.prediction.surface import ProductMethod, Tally
 from commute_verify.criterion.prediction.trajectory import swept, trajectory
 from commute_verify.criterion.prediction.variation import FirstVariation, averaged
@@ -83,7 +85,8 @@ def predict_excess_loss(
 
     ``optimizer`` is the run's own (SGD, Adam or AdamW, with its state; it is never written to), or a learning
     rate for plain SGD; ``lr`` gives the rates to come, one for each step, and ``clip_norm`` its clipping,
-    which the trajectory and memory follow; the others abstain where the gradient of a batch is longer.
+    which the trajectory and memory follow; the others abstain where the gradient of a batch is longer, at
+    the start or at the end of a stage as they see it.
     ``params`` chooses parameters by name, and holds the others fixed. A parameter that a step's loss does not
     reach has gradient 0 there, as after ``zero_grad(set_to_none=False)``; torch skips it otherwise, and every
     predictor abstains where the optimizer's memory or decay would move it.
@@ -195,7 +198,7 @@ def first_variation(
     checked.module(model)
     with undisturbed(model, _loaders(domains, held_out), options.seed):
         questions, _ = ask(model, loss_fn, domains, schedule, targets, held_out, setting, options)
-        return averaged([_varied(question) for question in questions])
+        return replace(averaged([_varied(question) for question in questions]), reach=reach(questions[0]))
 
 
 def _varied(question: Question) -> FirstVariation:

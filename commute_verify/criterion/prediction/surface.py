@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple, get_args
 
@@ -59,7 +60,7 @@ class Surface:
         self.theta = self.flat(objective.parameters)
         """Where the window starts: a loss that is no number there is bad input, elsewhere it diverged."""
         self.longest = 0.0
-        """The largest norm of a batch's gradient that was met at ``theta``."""
+        """The largest norm of a batch's gradient that was met at ``theta``, or where it was watched."""
         self._steps: dict[str, float] = {}
 
     def flat(self, vector: Mapping[str, Tensor]) -> Tensor:
@@ -178,7 +179,18 @@ class Surface:
         """L_k and ∇L_k of one domain by number."""
         return self._mean(self.names[domain], at)[:2]
 
-    def _mean(self, name: str, at: Tensor, v: Tensor | None = None) -> tuple[float, Tensor, Tensor]:
+    def watch(self, weights: Sequence[float], at: Tensor) -> None:
+        """Let ``longest`` count the domains that weights train at another point; inf for no number."""
+        for name, w in zip(self.names, weights, strict=True):
+            if w:
+                try:
+                    self._mean(name, at, watched=True)
+                except NotFiniteError:
+                    self.longest = math.inf
+
+    def _mean(
+        self, name: str, at: Tensor, v: Tensor | None = None, watched: bool = False
+    ) -> tuple[float, Tensor, Tensor]:
         """Loss, g and H v of a domain over all its batches."""
         total, weights = 0.0, 0.0
         g, hv = torch.zeros_like(self.theta), torch.zeros_like(self.theta)
@@ -188,7 +200,7 @@ class Surface:
                 if not bool(found.gradient.isfinite().all()):
                     kind = CommuteError if at is self.theta else NotFiniteError
                     raise kind("a gradient that is not finite; leave the batch out, or give float32")
-            if at is self.theta:
+            if at is self.theta or watched:
                 self.longest = max(self.longest, float(torch.linalg.vector_norm(found.gradient)))
             total += found.weight * found.loss
             weights += found.weight

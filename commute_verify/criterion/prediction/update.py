@@ -116,9 +116,9 @@ def pulled_back(
     return State(theta, first, second), clipped_back(optimizer, raw, cotangent)
 
 
-def _dampening(optimizer: Optimizer, number: int) -> float:
+def _dampening(optimizer: Optimizer, number: int) -> Scale:
     """torch starts an empty buffer with the whole gradient."""
-    return 0.0 if number == 0 and optimizer.first is None else optimizer.dampening
+    return optimizer.dampening * optimizer.started if number == 0 else optimizer.dampening
 
 
 def _rate(optimizer: Optimizer, rate: Scale, number: int) -> Scale:

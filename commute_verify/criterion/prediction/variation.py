@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from commute_verify.criterion import checked
 from commute_verify.criterion.prediction.answer import Predicted, Verdict, verdict
+from commute_verify.criterion.prediction.skipping import Reach
 from commute_verify.criterion.statistics import mean_and_stderr, p_values
 from commute_verify.errors import CommuteError
 from commute_verify.schedules import WeightSchedule
@@ -40,6 +41,7 @@ class FirstVariation:
     ``sensitivity`` maps targets to (N, K) in the order of ``domains``, in units of L for a weight of 1;
     ``weights`` (N, K) is the schedule that it was taken along, and ``losses`` are those at its end. With
     replicates both are means, and ``replicates`` maps targets to the sensitivity of each, (R, N, K).
+    ``reach`` knows which parameters torch would skip in steps that leave a domain out; None where none move.
     """
 
     domains: tuple[str, ...]
@@ -47,6 +49,7 @@ class FirstVariation:
     sensitivity: Mapping[str, Array]
     losses: Mapping[str, float]
     replicates: Mapping[str, Array] | None = None
+    reach: Reach | None = None
 
     def excess(self, schedule: WeightSchedule) -> dict[str, float]:
         """Σ_s Σ_k δw_k(s) ∂L_t/∂w_k(s) for a schedule near the one it was taken along, in steps.
@@ -62,7 +65,8 @@ class FirstVariation:
         It answers where the schedule that was swept is the middle of the two, as constant weights are of a
         tilt and the same tilt in the other order, where no weight is further than 0.2 from it, and where the
         p-value of the sign over replicates is below 0.05 (Student). A single replicate does not know how much
-        of its value is chance in its batches, and abstains.
+        of its value is chance in its batches, and abstains; so does it where torch would skip a parameter in
+        steps that do not reach it, and memory or decay would move it.
 
         Raises CommuteError for other domains or another number of steps.
         """
@@ -74,6 +78,7 @@ class FirstVariation:
             judged = verdict(
                 "the distance of the two schedules' middle from the swept one", off, ROUNDING, "at most"
             )
+        rows = np.vstack([one, other, self.weights])
         found = {}
         for name, slopes in self.sensitivity.items():
             each = slopes[None] if self.replicates is None else self.replicates[name]
@@ -81,7 +86,8 @@ class FirstVariation:
             known = len(values) > 1
             stderr = float(mean_and_stderr(values)[1]) if known else math.nan
             sign = resolved(float(p_values(values))) if known else ALONE
-            found[name] = Predicted(float(values.mean()), stderr, _worse(judged, sign), "trajectory")
+            checked = judged if self.reach is None else _worse(judged, self.reach.verdict(rows, name))
+            found[name] = Predicted(float(values.mean()), stderr, _worse(checked, sign), "trajectory")
         return found
 
     def _per_step(self, schedule: WeightSchedule) -> Array:

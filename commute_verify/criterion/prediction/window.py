@@ -17,6 +17,9 @@ from commute_verify.schedules import WeightSchedule
 Array = NDArray[np.float64]
 Dynamics = Literal["steps", "flow"]
 
+CLOSED = 1e-9
+"""How far totals may differ by rounding, relative to the window."""
+
 
 @dataclass(frozen=True, eq=False)
 class Window:
@@ -84,6 +87,31 @@ class Window:
         if self.rates.size == 1:
             return float(self.rates[0]) * self.schedule.duration
         return float(self.rates.sum())
+
+    def kept(self) -> float:
+        """|∫ δW dt| / ∫ |δW| dt, each the largest of all domains: what is left of the area between orders.
+
+        δW is how much more of a domain the schedule has trained than the reference, in flow time. It is 1 for
+        a swap and for a tilt, with a tail too, and 0 for a palindrome, whose effect is of order 3. Where
+        totals differ the effect is of order 1, and 1 is returned.
+        """
+        ways = self.schedule, self.reference
+        times = [np.array([stage.clock.time for stage in self.stages(way, "flow")]) for way in ways]
+        ends = [np.append(0.0, np.cumsum(time)) for time in times]
+        grid = np.union1d(*ends)
+        done = [
+            np.array([np.interp(grid, end, np.append(0.0, np.cumsum(time * w))) for w in way.weights.T])
+            for way, time, end in zip(ways, times, ends, strict=True)
+        ]
+        ahead = done[0] - done[1]
+        small = CLOSED * self.flow_time()
+        if np.abs(ahead[:, -1]).max() > small or np.abs(ahead).max() <= small:
+            return 1.0
+        here, there, width = ahead[:, :-1], ahead[:, 1:], np.diff(grid)
+        size = np.abs(here) + np.abs(there)
+        turned = (here**2 + there**2) / np.where(size > 0, size, 1.0)
+        signed, absolute = (here + there) @ width, np.where(here * there < 0, turned, size) @ width
+        return float(np.abs(signed).max() / absolute.max())
 
     def stages(self, schedule: WeightSchedule, dynamics: Dynamics) -> list[Stage]:
         """The schedule's stages with the clock of each."""
