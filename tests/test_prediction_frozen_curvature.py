@@ -110,7 +110,7 @@ def test_a_stage_that_forgets_where_it_starts_is_caught(monkeypatch):
     problem, theta = quadratics()
     run = frozen.QuadraticModel.run
 
-    def forgetful(self, stages):
+    def forgetful(self, stages, visit=None):
         parts = [run(self, [stage]) for stage in stages]
         return parts[0]._replace(displacement=sum(part.displacement for part in parts))
 

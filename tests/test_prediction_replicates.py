@@ -2,16 +2,27 @@
 
 import numpy as np
 import pytest
+import torch
 
 from commute_verify.criterion.prediction import trajectory
+from commute_verify.criterion.prediction.asking import Options, Setting, ask
 from commute_verify.criterion.prediction.predict import predict_excess_loss
 from commute_verify.criterion.prediction.rung import Replicated
 from commute_verify.criterion.prediction.trajectory import Path, judged
 from commute_verify.schedules import WeightSchedule
-from tests.test_prediction_trajectory import NAMES, STEPS, language_model, next_token_loss, one_thread, tokens
+from tests.test_prediction_trajectory import (
+    NAMES,
+    STEPS,
+    language_model,
+    next_token_loss,
+    one_thread,
+    tokens,
+    train,
+)
 
 NODES, WIDTHS = np.polynomial.legendre.leggauss(3)
 PLACES = (NODES + 1) / 2
+EXCESS = 11 / 6
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -21,18 +32,23 @@ def _one_thread():
 
 
 def parabola(scale, missing):
-    """Slopes 1 + x + x², whose integral is 11/6, and losses that rise by ``missing`` more than they say."""
-    rise = PLACES + PLACES**2 / 2 + PLACES**3 / 3
-    told = scale * (rise + missing * (rise[-1] - rise[0]) * (PLACES > 0.5))
-    return Path(PLACES, WIDTHS / 2, scale * (1 + PLACES + PLACES**2)[:, None], told[:, None])
+    """Slopes 1 + x + x², whose integral is 11/6, and a loss that changes by the share ``missing`` more."""
+    change = scale * EXCESS * (1 + missing)
+    return Path(WIDTHS / 2, scale * (1 + PLACES + PLACES**2)[:, None], np.array([[3.0], [3.0 + change]]))
 
 
-def test_slopes_that_explain_their_losses_integrate_to_the_excess():
+def test_slopes_that_explain_the_change_of_loss_are_answered():
     found = parabola(2.0, 0.0)
-    assert found.excess == pytest.approx([2 * 11 / 6])  # roundoff
+    assert found.excess == pytest.approx([2 * EXCESS])  # roundoff
     (verdict,) = judged([found])
     assert verdict.valid
     assert verdict.value < 1e-12  # roundoff
+
+
+def test_ends_that_are_swapped_are_caught():
+    found = parabola(2.0, 0.0)
+    (verdict,) = judged([found._replace(ends=found.ends[::-1])])  # planted
+    assert verdict.value == pytest.approx(2.0)
 
 
 @pytest.mark.parametrize(
@@ -43,25 +59,28 @@ def test_slopes_that_explain_their_losses_integrate_to_the_excess():
 def test_what_is_judged_is_what_the_mean_leaves_unexplained(missing, valid):
     paths = [parabola(1.0, each) for each in missing]
     (verdict,) = judged(paths)
+    off = np.mean(missing)
     assert verdict.valid is valid
-    assert verdict.value == pytest.approx(abs(np.mean(missing)) * _share(), abs=1e-12)  # roundoff
+    assert verdict.value == pytest.approx(off / max(1, 1 + off), abs=1e-12)  # roundoff
     worst = max(judged([path])[0].value for path in paths)
-    assert worst >= verdict.value  # planted: the worst replicate would abstain for "opposite"
-    assert (worst <= trajectory.UNEXPLAINED) == (max(map(abs, missing)) * _share() <= trajectory.UNEXPLAINED)
+    assert worst >= verdict.value
+    assert (worst <= trajectory.UNEXPLAINED) is (
+        max(map(abs, missing)) < 0.11
+    )  # planted: the worst, not the mean
 
 
-def _share():
-    """The rise between the outer points over the whole integral."""
-    rise = PLACES + PLACES**2 / 2 + PLACES**3 / 3
-    return (rise[-1] - rise[0]) / (11 / 6)
+def test_a_single_sweep_is_held_against_nothing_and_abstains():
+    (verdict,) = judged([Path(np.ones(1), np.ones((1, 1)), np.array([[0.0], [1.0]]))])
+    assert "a single sweep needs" in verdict.quantity
+    assert not verdict.valid
 
 
 def test_replicates_that_cancel_are_not_answered_by_sign():
     paths = [parabola(1.0, 0.0), parabola(-1.0, 0.0), parabola(1.1, 0.0)]
     found = Replicated(np.stack([one.excess for one in paths]), judged(paths))
     (value,), (stderr,), (verdict,) = found.mean()
-    assert value == pytest.approx(11 / 6 * 1.1 / 3)
-    assert stderr == pytest.approx(11 / 6 * np.std([1, -1, 1.1], ddof=1) / np.sqrt(3))
+    assert value == pytest.approx(EXCESS * 1.1 / 3)
+    assert stderr == pytest.approx(EXCESS * np.std([1, -1, 1.1], ddof=1) / np.sqrt(3))
     assert "p-value" in verdict.words
     assert not verdict.valid
 
@@ -104,3 +123,66 @@ def test_domains_that_no_target_weighs_are_not_swept():
     found = asked(two)
     assert found["both"].value == pytest.approx((found["a"].value + found["b"].value) / 2)  # roundoff
     assert found.cost.products < asked(ALONE).cost.products
+
+
+def fresh_adam(**options):
+    """Domains with a coordinate each, and an AdamW that has taken no step: the slopes jump at both ends."""
+    model = torch.nn.Linear(2, 1, bias=False, dtype=torch.float64)
+    with torch.no_grad():
+        model.weight.copy_(torch.tensor([[1.0, -1.0]]))
+
+    def loss_fn(model, batch):
+        x, y = batch
+        return 0.5 * (model(x).squeeze(-1) - y).square().sum(), len(x)
+
+    x, y = torch.eye(2, dtype=torch.float64), torch.tensor([3.0, -2.0], dtype=torch.float64)
+    data = {name: [(x[k : k + 1], y[k : k + 1])] * 20 for k, name in enumerate("ab")}
+    return predict_excess_loss(
+        model,
+        loss_fn,
+        data,
+        WeightSchedule.blocks({"a": 10, "b": 10}),
+        {"b": {"b": 1.0}},
+        against=WeightSchedule.blocks({"b": 10, "a": 10}),
+        optimizer=torch.optim.AdamW(model.parameters(), lr=0.05),
+        predictor="trajectory",
+        **options,
+    )
+
+
+def test_a_jump_beyond_the_outer_points_is_seen_at_the_ends(monkeypatch):
+    found = fresh_adam()
+    assert not found["b"].answered
+    assert found["b"].verdict.value > 0.3
+    monkeypatch.setattr(trajectory, "ends", inner)
+    assert fresh_adam()["b"].answered  # planted: what happens between the points alone
+
+
+def inner(question):
+    """Losses that rise as the points' own slopes say, as if nothing happened beyond them."""
+    weights, reference, _ = question.window.per_step()
+    slopes = [
+        np.einsum(
+            "tsk,sk->t",
+            trajectory.swept(question, reference + x * (weights - reference)).sensitivity,
+            weights - reference,
+        )
+        for x in PLACES
+    ]
+    return np.stack([np.zeros(len(question.mixing)), WIDTHS / 2 @ np.stack(slopes)])
+
+
+def test_both_ends_are_the_losses_of_real_runs():
+    data, tilt = tokens(0), WeightSchedule.tilt(dict.fromkeys(NAMES, 1 / 3), "a", "b", 0.2, STEPS // 2)
+    setting, options = Setting(0.3, None), Options()
+    (one,), _ = ask(language_model(), next_token_loss, data, tilt, None, tokens(5, 2), setting, options)
+    found = trajectory.ends(one)
+    rates = np.full(int(tilt.duration), 0.3)
+    for row, schedule in zip(found, (tilt.averaged(), tilt), strict=True):
+        model = language_model()
+        weights = np.repeat(schedule.weights, schedule.durations.astype(int), axis=0)
+        train(model, torch.optim.SGD(model.parameters(), lr=0.3), data, weights, rates, None)
+        for k, name in enumerate(NAMES):
+            pairs = [next_token_loss(model, batch) for batch in tokens(5, 2)[name]]
+            seen = sum(float(total.detach()) for total, _ in pairs) / sum(float(w) for _, w in pairs)
+            assert row[k] == pytest.approx(seen, abs=1e-12)  # roundoff

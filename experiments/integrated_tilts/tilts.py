@@ -28,7 +28,7 @@ def observed(settings: Settings, cell: Cell, k: int) -> list[list[float]]:
 
 
 def predicted(settings: Settings, cell: Cell, k: int, seed: int) -> dict[str, Any]:
-    """One replicate: slopes and losses at the Gauss points, and how many training steps they cost."""
+    """One replicate: slopes at the Gauss points, losses at the ends, and what they cost in training steps."""
     start, data = _start(settings, cell), texts(settings.windows).window(seed)
     schedule, reference = settings.case(cell, k).schedules(settings.windows)
     (question,), tally = ask(

@@ -121,8 +121,8 @@ def _dear(result: dict[str, Any], origin: str) -> list[Block]:
             "The trajectory integrated at three Gauss points between the two orders, as "
             '`predictor="auto"` takes it under AdamW; frozen curvature, order 3 and memory have the '
             "optimizer's "
-            "preconditioner or its buffers alone. They were asked about one pair, up to the lengths shown. “Tilts "
-            "of AdamW windows at three points” has three pairs and starts, and the library's verdict on them."
+            "preconditioner or its buffers alone. They were asked about one pair, up to the lengths shown. "
+            "“Tilts of AdamW windows at three points” has three pairs and starts, and the library's verdict."
         ),
         tables.dear(
             result["tilts_by_length"],

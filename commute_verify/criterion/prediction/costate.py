@@ -102,6 +102,11 @@ class Training:
             )
         return Sweep(sensitivity, losses)
 
+    def losses(self, weights: Array, held_out: Surface, mixing: Array) -> Array:
+        """L_t(θ_N) (T,) after the steps along ``weights`` (N, K), forward alone."""
+        state, _ = self._run(initial(self.optimizer, self.fields.theta), weights, 0, len(weights), False)
+        return self._targets(state.theta, held_out, mixing)[0]
+
     def _run(
         self, state: State, weights: Array, start: int, stop: int, keep: bool
     ) -> tuple[State, list[_Taken]]:

@@ -104,10 +104,10 @@ def predict_excess_loss(
       at the predicted points. ``max_products`` bounds the products of a stage.
     - ``trajectory``: the exact first variation along the run to come, through the optimizer's own update,
       its memory, decay, clipping and learning rates. Step s takes batch s of every domain, weighted. From
-      the reference to the schedule it is integrated at ``points`` Gauss points, three by default; slopes that
-      do not explain the losses at these points, both as means over replicates, make it abstain, and so does a
-      single point. Under dropout
-      each batch draws its masks once, from ``seed``; the other predictors refuse a model in train mode then.
+      the reference to the schedule it is integrated at ``points`` Gauss points, three by default, and both
+      are run: an integral that is not the change of loss between them, both as means over replicates, makes
+      it abstain, and so does a single point, beside which nothing is run. Under dropout each batch draws its
+      masks once, from ``seed``; the other predictors refuse a model in train mode then.
     - ``memory``: what the optimizer's buffers alone do, with all gradients taken at the start. A common
       tail is part of the schedule.
     - ``auto``: for every target the cheapest of local, frozen-curvature and trajectory that answers; with an

@@ -16,21 +16,21 @@ from commute_verify.criterion.prediction.rung import Replicated
 Array = NDArray[np.float64]
 
 UNEXPLAINED = 0.1
-"""How far the slopes may miss the change of loss from the first point to the last."""
+"""How far the integral may miss the change of loss between its ends."""
 POINTS = 3
-"""Gauss and Legendre points, unless others are asked for: with two or more, the losses check the slopes."""
+"""Gauss and Legendre points, unless others are asked for: a single one is a sweep, and not judged."""
 
 
 class Path(NamedTuple):
-    """∂L_t/∂x and L_t (P, T) at Gauss points x of the way from the reference (0) to the schedule (1).
+    """∂L_t/∂x (P, T) at Gauss points x of the way from the reference (0) to the schedule (1).
 
-    ``places`` and ``shares`` (P,) are the points and their weights, which sum to 1.
+    ``shares`` (P,) are the points' weights, which sum to 1; ``ends`` (2, T) are L_t after the reference and
+    after the schedule, on the same batches, nan beside a single point, which is not held against them.
     """
 
-    places: Array
     shares: Array
     slopes: Array
-    losses: Array
+    ends: Array
 
     @property
     def excess(self) -> Array:
@@ -44,41 +44,59 @@ def swept(question: Question, weights: Array) -> Sweep:
 
     Where there are more targets than domains in them, the domains' losses are swept and then mixed.
     """
-    rates, mixing, asked = question.window.per_step()[2], question.mixing, question.asked
-    alone = len(asked) < len(mixing)
-    found = [
-        Training(question.fields, question.optimizer, rates, question.seed, exchange=steps).sweep(
-            weights, question.held_out, np.eye(mixing.shape[1])[asked] if alone else mixing
-        )
+    asked, size = question.asked, question.mixing.shape
+    if len(asked) >= size[0]:
+        return _swept(question, weights, question.mixing)
+    alone, mixing = np.eye(size[1])[asked], question.mixing[:, asked]
+    found = _swept(question, weights, alone)
+    return Sweep(np.einsum("tc,csk->tsk", mixing, found.sensitivity), mixing @ found.losses)
+
+
+def _swept(question: Question, weights: Array, mixing: Array) -> Sweep:
+    found = [training.sweep(weights, question.held_out, mixing) for training in _trainings(question)]
+    return Sweep(
+        np.mean([one.sensitivity for one in found], axis=0), np.mean([one.losses for one in found], axis=0)
+    )
+
+
+def _trainings(question: Question) -> list[Training]:
+    """The run to come, and the same with the batches of two stages exchanged."""
+    rates = question.window.per_step()[2]
+    return [
+        Training(question.fields, question.optimizer, rates, question.seed, exchange=steps)
         for steps in ((0, question.exchange) if question.exchange else (0,))
     ]
-    sensitivity = np.mean([one.sensitivity for one in found], axis=0)
-    losses = np.mean([one.losses for one in found], axis=0)
-    if alone:
-        sensitivity = np.einsum("tc,csk->tsk", mixing[:, asked], sensitivity)
-        losses = mixing[:, asked] @ losses
-    return Sweep(sensitivity, losses)
 
 
 def path(question: Question) -> Path:
-    """One replicate: sweeps at Gauss points between the reference and the schedule."""
+    """One replicate: sweeps at Gauss points between the reference and the schedule, and runs of both."""
     weights, reference, _ = question.window.per_step()
     change = weights - reference
     nodes, shares = np.polynomial.legendre.leggauss(question.points or POINTS)
-    places = (nodes + 1) / 2
-    slopes, losses = np.zeros((2, len(places), len(question.mixing)))
-    for i, place in enumerate(places):
-        found = swept(question, reference + place * change)
-        slopes[i] = np.einsum("tsk,sk->t", found.sensitivity, change)
-        losses[i] = found.losses
-    return Path(places, shares / 2, slopes, losses)
+    slopes = [
+        np.einsum("tsk,sk->t", swept(question, reference + place * change).sensitivity, change)
+        for place in (nodes + 1) / 2
+    ]
+    alone = len(shares) == 1
+    seen = np.full((2, len(question.mixing)), np.nan) if alone else ends(question)
+    return Path(shares / 2, np.stack(slopes), seen)
+
+
+def ends(question: Question) -> Array:
+    """L_t (2, T) after the reference and after the schedule, forward alone."""
+    weights, reference, _ = question.window.per_step()
+    found = [
+        [training.losses(w, question.held_out, question.mixing) for w in (reference, weights)]
+        for training in _trainings(question)
+    ]
+    return np.asarray(np.mean(found, axis=0))
 
 
 def trajectory(questions: Sequence[Question]) -> Replicated:
     """The excess of every replicate, judged by their mean, which is what is reported."""
     weights, reference, rates = questions[0].window.per_step()
     paths = [path(question) for question in questions]
-    points = len(paths[0].places)
+    points = len(paths[0].shares)
     notes = (
         f"the first variation along the run, over {len(rates)} steps, at {points} "
         f"point{'s' * (points > 1)} between the reference and the schedule (largest change of a weight "
@@ -88,29 +106,20 @@ def trajectory(questions: Sequence[Question]) -> Replicated:
 
 
 def judged(paths: Sequence[Path]) -> list[Verdict]:
-    """Whether the replicates' mean slopes explain their mean losses; a single sweep has none to explain."""
-    first = paths[0]
-    mean = first._replace(
-        slopes=np.mean([one.slopes for one in paths], axis=0),
-        losses=np.mean([one.losses for one in paths], axis=0),
-    )
-    if len(first.places) == 1:
+    """Whether the mean integral over replicates is the mean change of loss between the ends."""
+    if len(paths[0].shares) == 1:
         alone = verdict("the number of further points that a single sweep needs", 1.0, 0.0, "allowed")
-        return [alone] * mean.slopes.shape[1]
-    return [
-        _explained(mean.places, *columns)
-        for columns in zip(mean.slopes.T, mean.losses.T, mean.excess.tolist(), strict=True)
-    ]
+        return [alone] * len(paths[0].excess)
+    integrals = np.mean([one.excess for one in paths], axis=0)
+    changes = np.mean([one.ends[1] - one.ends[0] for one in paths], axis=0)
+    return [_explained(*pair) for pair in zip(integrals.tolist(), changes.tolist(), strict=True)]
 
 
-def _explained(places: Array, slopes: Array, losses: Array, integral: float) -> Verdict:
-    antiderivative = np.polynomial.Polynomial.fit(places, slopes, len(slopes) - 1).integ()
-    explained = float(antiderivative(places[-1]) - antiderivative(places[0]))
-    seen = float(losses[-1] - losses[0])
-    size = max(abs(integral), abs(seen))
+def _explained(integral: float, change: float) -> Verdict:
+    size = max(abs(integral), abs(change))
     return verdict(
-        "what the slopes leave unexplained of the losses at their points, over the excess",
-        abs(explained - seen) / size if size else 0.0,
+        "what the integral leaves unexplained of the losses at its ends, over the excess",
+        abs(integral - change) / size if size else 0.0,
         UNEXPLAINED,
         "allowed",
     )
