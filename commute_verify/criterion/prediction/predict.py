@@ -91,8 +91,8 @@ def predict_excess_loss(
     reach has gradient 0 there, as after ``zero_grad(set_to_none=False)``; torch skips it otherwise, and every
     predictor abstains where the optimizer's memory or decay would move it.
 
-    Predictors, cheapest first. Local ones and frozen curvature take the mean of a domain's batches: the luck of
-    which batch comes when is neither in their value nor in their verdict.
+    Predictors, cheapest first. Local ones and frozen curvature take the mean of a domain's batches: the luck
+    of which batch comes when is neither in their value nor in their verdict.
 
     - ``local``: the series in the window's length to order 2: the brackets, and the discrete steps of plain
       SGD. ``local-3``: to order 3, with third derivatives by differences of products; it costs K² of them for
