@@ -118,10 +118,8 @@ def flipped(found):
     wrong = copy.deepcopy(found)
     for key, piece in wrong.items():
         if "predicted" in key:
-            piece["slopes"], piece["losses"] = (
-                (-np.array(piece["slopes"])).tolist(),
-                (-np.array(piece["losses"])).tolist(),
-            )
+            for turned in ("slopes", "ends"):
+                piece[turned] = (-np.array(piece[turned])).tolist()
     return wrong
 
 
