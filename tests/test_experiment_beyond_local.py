@@ -98,9 +98,11 @@ def test_rows_count_answers_and_signs():
 def test_the_committed_ladder_says_what_the_page_counts():
     result = load_committed(COMMITTED)["result"]
     assert result["reaches"] == list(Settings.full().reaches)
-    assert len(result["points"]) == len(Settings.full().seeds)
-    for row in result["rows"]:
-        assert row["count"] == 18 * len(result["points"])
+    assert result["later"]["reaches"] == list(Settings.later().reaches)
+    for told, settings in ((result, Settings.full()), (result["later"], Settings.later())):
+        assert told["steps"] == settings.transformer.steps
+        assert len(told["points"]) == len(settings.seeds)
+        assert {row["count"] for row in told["rows"]} == {18 * len(told["points"])}
     assert "stays within 10% up to" in tables.verdict(result)
     assert [part.name for part in parts("default")] == ["quadratics", "transformer", "full"]
 
@@ -110,7 +112,7 @@ def test_the_page_is_made_of_results_alone():
     toy = quadratics.quadratics(replace(SMOKE, quadratic=TOY, frozen_draws=1))
     blocks = page.blocks({"quadratics": json.loads(json.dumps(toy)), **results})
     assert [type(b) for b in blocks].count(Figure) == 1
-    assert [type(b) for b in blocks].count(Table) == 3
+    assert [type(b) for b in blocks].count(Table) == 4
     assert page.sentence({"quadratics": toy, **results}).endswith("signs right.")
 
 

@@ -12,20 +12,25 @@ from experiments.committed import study
 from experiments.experiment import Part
 from experiments.one_core import on_one_core
 
-SETTINGS = Settings.full()
+BOTH = {"seed": Settings.full(), "later-seed": Settings.later()}
 
 
 def pieces() -> list[Part]:
-    """One for each seed."""
+    """One for each seed of either."""
     alone = on_one_core(at_seed)
     return [
-        Part(f"seed-{s}", partial(alone, SETTINGS, s), {**asdict(SETTINGS), "of": s}) for s in SETTINGS.seeds
+        Part(f"{kind}-{s}", partial(alone, settings, s), {**asdict(settings), "of": s})
+        for kind, settings in BOTH.items()
+        for s in settings.seeds
     ]
 
 
 def pooled(found: Mapping[str, Any]) -> dict[str, Any]:
     """Every predictor of a gradient flow on a small GPT-2, from short windows to useless ones."""
-    return together(SETTINGS, list(found.values()))
+    early, later = (
+        together(settings, [found[f"{kind}-{s}"] for s in settings.seeds]) for kind, settings in BOTH.items()
+    )
+    return {**early, "later": later}
 
 
 if __name__ == "__main__":

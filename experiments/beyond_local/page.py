@@ -62,15 +62,29 @@ def blocks(results: dict[str, Any]) -> list[Block]:
             "given for their shares."
         ),
     ]
+    if "later" in result:
+        found += _later(result["later"])
     if "full" in results:
         found.append(Paragraph("The same from this run, one model on a coarse ladder:"))
         found.append(tables.transformer(results["transformer"]))
     return found
 
 
+def _later(result: dict[str, Any]) -> list[Block]:
+    """The same models nearer to their minimum."""
+    losses = [loss for point in result["points"] for loss in point["losses"]]
+    return [
+        Paragraph(
+            f"The same models trained for {result['steps']} steps, to losses of {min(losses):.2g} to "
+            f"{max(losses):.2g} nat a token. {_points(result)} {tables.verdict(result)} {FULL}"
+        ),
+        tables.transformer(result),
+    ]
+
+
 def _points(result: dict[str, Any]) -> str:
     largest = [point["lambda_max"] for point in result["points"]]
     return (
-        f"{len(largest)} trained models, each from its own start, with "
+        f"{len(largest)} models, each trained for {result['steps']} steps from its own start, with "
         rf"$\lambda_{{\max}}$ of {', '.join(f'{x:.0f}' for x in largest)}."
     )

@@ -10,6 +10,7 @@ from experiments.transformer_flow.settings import Settings as Transformer
 
 WINDOWS = (0.001, 0.01, 0.1, 0.3, 1.0, 3.0, 10.0)
 REACHES = (0.01, 0.03, 0.1, 0.3, 1.0, 2.0, 4.0, 8.0, 14.0, 20.0, 30.0)
+LATER_REACHES, LATER_STEPS = (1.0, 4.0, 8.0, 20.0), 300
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,13 @@ class Settings:
     def full(cls) -> Self:
         """What is committed: three models on a finer ladder, some minutes each."""
         return cls(seeds=(4, 5, 6), reaches=REACHES)
+
+    @classmethod
+    def later(cls) -> Self:
+        """What is committed beside it: the same models trained five times longer, on a coarser ladder."""
+        early = cls.full()
+        longer = replace(early.transformer, steps=LATER_STEPS)
+        return replace(early, transformer=longer, reaches=LATER_REACHES)
 
     @classmethod
     def smoke(cls) -> Self:

@@ -58,6 +58,7 @@ def together(settings: Settings, models: list[dict[str, Any]]) -> dict[str, Any]
     return plain(
         {
             "parameters": models[0]["parameters"],
+            "steps": settings.transformer.steps,
             "reaches": settings.reaches,
             "level": settings.level,
             "points": [model["point"] for model in models],

@@ -17,7 +17,7 @@ CODE = ("experiments/integrated_tilts", "experiments/optimizer_windows", "experi
 
 def parts() -> list[Part]:
     """One for each piece, which does not depend on how many others there are."""
-    told = {"windows": asdict(SETTINGS.windows), "delta": SETTINGS.delta, "observed": SETTINGS.observed}
+    told = {"windows": asdict(SETTINGS.windows), "delta": SETTINGS.delta}
     return [Part(key, work, {**told, "of": key}) for key, work in pieces(SETTINGS).items()]
 
 

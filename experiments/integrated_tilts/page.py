@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from commute_verify.report import Block, Figure, Heading, Paragraph, Table
@@ -20,9 +20,9 @@ def sentence(results: dict[str, Any]) -> str:
     told = best(results)["all"]["predictors"][PREDICTOR]
     right = told["answered_right"]
     return (
-        f"Integrated at three points from batches that no run has seen, it answers {told['answered_of_all']} "
-        f"of {told['cases']} tilts and targets, and of those answers that can be checked "
-        f"{right['count'] if right else 0} of {told['answered']} have the right sign."
+        "Integrated at three to five points from batches that no run has seen, it answers "
+        f"{told['answered_of_all']} of {told['cases']} tilts and targets, and of the answers that can be "
+        f"checked {right['count'] if right else 0} of {told['answered']} have the right sign."
     )
 
 
@@ -38,7 +38,7 @@ def blocks(results: dict[str, Any]) -> list[Block]:
     made = FULL if "full" in results else COMMAND
     level = result["settings"]["level"]
     return [
-        Heading("Tilts of AdamW windows at three points"),
+        Heading("Tilts of AdamW windows at Gauss points"),
         Paragraph(_how(result)),
         tables.goals(result["goals"]),
         Figure(
@@ -75,18 +75,26 @@ def blocks(results: dict[str, Any]) -> list[Block]:
 
 def _how(result: dict[str, Any]) -> str:
     held, model = result["settings"], result["model"]
+    lengths, observed, predicted, points = (
+        [told[key] for told in held["counts"]] for key in ("k", "observed", "predicted", "points")
+    )
     return (
         f"A GPT-2 of {model['layers']} layers and width {model['width']} on four synthetic languages is "
         f"trained by AdamW as in “Windows of AdamW”, {model['rows']} sequences of every domain a step. A "
         f"tilt by {held['delta']:g} over two stages of $k$ steps is held against the same tilt in the other "
-        f"order, without a common tail. It is observed on {held['observed']} seeds of batches, each in both "
-        f"orders of the stages' batches, and predicted from {held['predicted']} other seeds, "
-        f"{held['costly']} for windows of {held['costly_from']} steps or more, as `predict_excess_loss` does "
-        "it with `replicates=` and `exchange=k`: the first variation "
-        "along the run, integrated at three Gauss points. Its verdict is on the mean over replicates: their "
-        f"slopes must explain their losses within a tenth, and the sign must hold at the level of "
-        f"{1 - held['level']:.2g}. An observed mean counts as resolved at the same level."
+        "order, without a common tail, each in both orders of the stages' batches. For "
+        f"$k$ = {_listed(lengths)} it is observed on {_listed(observed)} seeds of batches and predicted from "
+        f"{_listed(predicted)} others, as `predict_excess_loss` does it with `replicates=` and `exchange=k`: "
+        f"the first variation along the run, integrated at {_listed(points)} Gauss points. Its verdict is on "
+        "the mean over replicates: their slopes must explain their losses within a tenth, and the sign must "
+        f"hold at the level of {1 - held['level']:.2g}. An observed mean counts as resolved "
+        "at the same level."
     )
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    *most, last = map(str, numbers)
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def _table(
@@ -111,7 +119,7 @@ def _table(
                 tables.right(cell["predictors"].get(LAST), "right", plain=True),
             )
         )
-    runs = (("", len(heads) + 2), ("trajectory at three points", 4), ("last wins", 1))
+    runs = (("", len(heads) + 2), ("trajectory at Gauss points", 4), ("last wins", 1))
     return Table((*heads, *HEADS), tuple(rows), caption, note, runs)
 
 

@@ -13,17 +13,16 @@ from experiments.one_core import on_one_core
 
 
 def pieces(settings: Settings) -> dict[str, Callable[[], Any]]:
-    """Every piece by name: what is observed, then one replicate of everything after another."""
-    lengths = settings.windows.lengths
-    found: dict[str, Callable[[], Any]] = {
-        name(cell, k): partial(on_one_core(observed), settings, cell, k)
-        for cell in settings.cells
-        for k in lengths
-    }
-    for seed in settings.seeds(1):
-        for cell in settings.cells:
-            for k in (k for k in lengths if seed in settings.seeds(k)):
-                found[name(cell, k, seed)] = partial(on_one_core(predicted), settings, cell, k, seed)
+    """Every piece by name: what is observed on one seed, and predicted from one seed."""
+    found: dict[str, Callable[[], Any]] = {}
+    for cell in settings.cells:
+        for k in settings.windows.lengths:
+            for kind, work, seeds in (
+                ("observed", observed, settings.observed(k)),
+                ("predicted", predicted, settings.predicted(k)),
+            ):
+                for seed in seeds:
+                    found[name(cell, k, kind, seed)] = partial(on_one_core(work), settings, cell, k, seed)
     return found
 
 

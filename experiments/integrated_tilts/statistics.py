@@ -20,10 +20,13 @@ from experiments.quadratic.statistics import plain
 PREDICTOR, LAST = "trajectory", "last wins"
 
 
-def name(cell: Cell, k: int, seed: int | None = None) -> str:
-    """A piece's name: what is observed, or what is predicted from one seed."""
-    told = f"start{cell.start}-{cell.first}{cell.second}-k{k}"
-    return f"{told}-observed" if seed is None else f"{told}-predicted-{seed}"
+def name(cell: Cell, k: int, kind: str, seed: int) -> str:
+    """A piece's name: which tilt, and what of it on which seed.
+
+    >>> name(Cell(0, "a", "b"), 5, "observed", 3)
+    'start0-ab-k5-observed-3'
+    """
+    return f"start{cell.start}-{cell.first}{cell.second}-k{k}-{kind}-{seed}"
 
 
 def summed_up(settings: Settings, found: Mapping[str, Any]) -> dict[str, Any]:
@@ -48,8 +51,9 @@ def summed_up(settings: Settings, found: Mapping[str, Any]) -> dict[str, Any]:
                 for key in ("layers", "width", "context", "rows", "weights", "starts")
             },
             "settings": {
-                key: getattr(settings, key)
-                for key in ("delta", "observed", "predicted", "costly_from", "costly", "level")
+                "delta": settings.delta,
+                "level": settings.level,
+                "counts": [told._asdict() for told in settings.counts],
             },
             "rows": rows,
             "lengths": lengths,
@@ -62,8 +66,8 @@ def summed_up(settings: Settings, found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _rows(settings: Settings, found: Mapping[str, Any], cell: Cell, k: int) -> list[dict[str, Any]]:
-    runs = np.array(found[name(cell, k)])
-    replicates = [found[name(cell, k, seed)] for seed in settings.seeds(k)]
+    runs = np.array([found[name(cell, k, "observed", seed)] for seed in settings.observed(k)])
+    replicates = [found[name(cell, k, "predicted", seed)] for seed in settings.predicted(k)]
     paths = [Path(*(np.array(one[key]) for key in Path._fields)) for one in replicates]
     value, stderr, verdicts = Replicated(np.stack([p.excess for p in paths]), judged(paths)).mean()
     (mean, error), p = mean_and_stderr(runs), p_values(runs)

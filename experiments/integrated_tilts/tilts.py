@@ -15,16 +15,12 @@ from experiments.optimizer_windows.training import Checkpoint, checkpoints, loss
 TARGETS = {name: {name: 1.0} for name in DOMAINS} | {"mixture": dict.fromkeys(DOMAINS, 1 / len(DOMAINS))}
 
 
-def observed(settings: Settings, cell: Cell, k: int) -> list[list[float]]:
-    """The excess of every seed and target, the mean over both orders of the stages' batches."""
+def observed(settings: Settings, cell: Cell, k: int, seed: int) -> list[float]:
+    """One seed's excess of every target, the mean over both orders of the stages' batches."""
     start, held_out = _start(settings, cell), texts(settings.windows).held_out()
-    ways = settings.case(cell, k).schedules(settings.windows)
-    found = []
-    for seed in range(settings.observed):
-        data = texts(settings.windows).window(seed)
-        orders = [Ends(start, each, held_out) for each in (data, exchanged(data, k))]
-        found.append(excess(ways, orders))
-    return found
+    data = texts(settings.windows).window(seed)
+    orders = [Ends(start, each, held_out) for each in (data, exchanged(data, k))]
+    return excess(settings.case(cell, k).schedules(settings.windows), orders)
 
 
 def predicted(settings: Settings, cell: Cell, k: int, seed: int) -> dict[str, Any]:
@@ -39,7 +35,7 @@ def predicted(settings: Settings, cell: Cell, k: int, seed: int) -> dict[str, An
         TARGETS,
         texts(settings.windows).held_out(),
         Setting(start.optimizer, reference),
-        Options(exchange=k),
+        Options(points=settings.of(k).points, exchange=k),
     )
     found = {name: array.tolist() for name, array in path(question)._asdict().items()}
     return found | {"training_steps": question.cost(tally).training_steps}

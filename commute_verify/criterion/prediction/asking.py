@@ -32,7 +32,7 @@ class Options:
     target_model: TargetModel = "quadratic"
     dynamics: Literal["auto"] | Dynamics = "auto"
     method: ProductMethod = "double-backward"
-    tolerance: float = 1e-4
+    tolerance: float = 2e-4
     max_products: int = 100
     points: int | None = None
     exchange: int | None = None

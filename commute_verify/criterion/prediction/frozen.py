@@ -55,7 +55,7 @@ class QuadraticModel:
     g: Tensor
     D: Tensor | None = None
     decay: Scale = 0.0
-    tolerance: float = 1e-4
+    tolerance: float = 2e-4
     max_products: int = 100
 
     def run(self, stages: Sequence[Stage], visit: Callable[[Array, Tensor], None] | None = None) -> Reached:

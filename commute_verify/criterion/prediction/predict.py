@@ -68,7 +68,7 @@ def predict_excess_loss(
     target_model: TargetModel = "quadratic",
     dynamics: Literal["auto"] | Dynamics = "auto",
     method: ProductMethod = "double-backward",
-    tolerance: float = 1e-4,
+    tolerance: float = 2e-4,
     max_products: int = 100,
     points: int | None = None,
     exchange: int | None = None,
@@ -107,8 +107,9 @@ def predict_excess_loss(
       its memory, decay, clipping and learning rates. Step s takes batch s of every domain, weighted. From
       the reference to the schedule it is integrated at ``points`` Gauss points, three by default, and both
       are run: an integral that is not the change of loss between them, both as means over replicates, makes
-      it abstain, and so does a single point, beside which nothing is run. Under dropout each batch draws its
-      masks once, from ``seed``; the other predictors refuse a model in train mode then.
+      it abstain, where more points may do, and so does a single point, beside which nothing is run. Under
+      dropout each batch draws its masks once, from ``seed``; the other predictors refuse a model in train
+      mode then.
     - ``memory``: what the optimizer's buffers alone do, with all gradients taken at the start. A common
       tail is part of the schedule.
     - ``auto``: for every target the cheapest of local, frozen-curvature and trajectory that answers; with an

@@ -121,5 +121,5 @@ def _explained(integral: float, change: float) -> Verdict:
         "what the integral leaves unexplained of the losses at its ends, over the excess",
         abs(integral - change) / size if size else 0.0,
         UNEXPLAINED,
-        "allowed",
+        "by more points= to be at most",
     )
