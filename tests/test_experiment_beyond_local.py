@@ -9,6 +9,7 @@ import pytest
 from commute_verify.errors import CommuteError
 from commute_verify.report import Figure, Table
 from experiments.beyond_local import Settings, page, quadratics, tables, transformer
+from experiments.beyond_local import __main__ as command
 from experiments.beyond_local.parts import COMMITTED, parts
 from experiments.committed import study
 from experiments.experiment import Part
@@ -105,6 +106,21 @@ def test_the_committed_ladder_says_what_the_page_counts():
         assert {row["count"] for row in told["rows"]} == {18 * len(told["points"])}
     assert "stays within 10% up to" in tables.verdict(result)
     assert [part.name for part in parts("default")] == ["quadratics", "transformer", "full"]
+
+
+def test_the_study_keeps_both_lengths_of_training_apart(monkeypatch):
+    longer = replace(SMOKE, reaches=(0.03,), transformer=replace(SMOKE.transformer, steps=80))
+    both = {"seed": replace(SMOKE, reaches=(0.03,)), "later-seed": longer}
+    monkeypatch.setattr(command, "BOTH", both)
+    found = {part.name: part.run() for part in command.pieces()}
+    assert sorted(found) == ["later-seed-4", "seed-4"]
+    result = command.pooled(found)
+    early, later = (transformer.together(both[kind], [found[f"{kind}-4"]]) for kind in both)
+    assert result == {**early, "later": later}
+    assert result["steps"] == SMOKE.transformer.steps < later["steps"] == 80
+    assert result["points"][0]["losses"] > later["points"][0]["losses"]
+    planted = command.pooled({"seed-4": found["later-seed-4"], "later-seed-4": found["seed-4"]})
+    assert planted["points"] != early["points"]  # planted: one taken for the other
 
 
 def test_the_page_is_made_of_results_alone():

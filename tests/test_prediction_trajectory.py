@@ -370,6 +370,7 @@ def test_slopes_that_do_not_explain_the_losses_make_it_abstain():
     assert error(found, seen) > 0.3
     assert not found.answered
     assert "unexplained" in found["a"].verdict.quantity
+    assert "more points=" in found["a"].verdict.words
 
 
 def test_the_first_variation_ranks_schedules_near_the_one_it_was_taken_along():

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from experiments.beyond_local.parts import COMMITTED as BEYOND
+from experiments.beyond_local.tables import find, within_a_tenth
 from experiments.gpt2.comparison.compare import compare
 from experiments.gpt2.parts import parts as language_parts
 from experiments.gpt2.predictors import table as predictors
@@ -76,7 +78,26 @@ def test_what_is_said_of_windows_of_adamw_is_what_was_computed():
     assert quoted(["164 of 175"]) == ["164 of 175"]  # planted: another figure
 
 
-def test_what_is_said_of_tilts_at_three_points_is_what_was_computed():
+def test_what_is_said_of_frozen_curvature_is_what_was_computed():
+    result = load_committed(BEYOND)["result"]
+    later = result["later"]
+    far, farther = (within_a_tenth(told) for told in (result, later))
+    frozen = [find(result, reach, "frozen-curvature") for reach in result["reaches"]]
+    wrong = next(cell["reach"] for cell in frozen if cell["right"] < cell["count"])
+    figures = [
+        f"within 10% (median) up to Δt·λ_max = {far:g}, where the criterion is off by a factor of "
+        f"{1 + find(result, far, 'local')['median_error']:.1f}",
+        f"and up to {farther:g} once the model is trained",
+        f"there were wrong ones from {wrong:g} on",
+    ]
+    assert quoted(figures) == []
+    assert later["steps"] == 5 * result["steps"]  # "five times longer"
+    for told in (result, later):  # "in all cases"
+        assert all(row["answered"] == row["answered_right"] for row in told["rows"])
+    assert quoted(["and up to 30 once the model"]) == ["and up to 30 once the model"]  # planted
+
+
+def test_what_is_said_of_tilts_at_gauss_points_is_what_was_computed():
     result = load_committed(TILTS)["result"]
     told = result["all"]["predictors"]["trajectory"]
     ratios = [cell["predictors"]["trajectory"]["ratio"]["median"] for cell in result["lengths"]]

@@ -75,8 +75,8 @@ def _later(result: dict[str, Any]) -> list[Block]:
     losses = [loss for point in result["points"] for loss in point["losses"]]
     return [
         Paragraph(
-            f"The same models trained for {result['steps']} steps, to losses of {min(losses):.2g} to "
-            f"{max(losses):.2g} nat a token. {_points(result)} {tables.verdict(result)} {FULL}"
+            f"The same nearer to the minimum, at losses of {min(losses):.2g} to {max(losses):.2g} nat a "
+            f"token: {_points(result)} {tables.verdict(result)} {FULL}"
         ),
         tables.transformer(result),
     ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import count, islice
 from typing import NamedTuple, Self
@@ -39,8 +38,8 @@ class Settings:
 
     Each of ``cells`` is tilted by ``delta`` over two stages of k steps, for every k of ``counts``, without a
     common tail. Predictions take seeds of batches from ``predicted_from`` on, and observed runs those that no
-    prediction takes. ``level`` is the confidence of intervals. k = 20 takes five points, after three had left
-    up to 16% of the largest effects unexplained.
+    prediction takes. ``level`` is the confidence of intervals. At k = 20 three points leave too much of the
+    largest effects unexplained.
     """
 
     windows: Windows = field(default=WINDOWS)
@@ -75,7 +74,7 @@ class Settings:
     def observed(self, k: int) -> list[int]:
         """The seeds that a window of 2k steps is observed on."""
         last = self.predicted_from + max(told.predicted for told in self.counts)
-        others: Iterator[int] = (seed for seed in count() if not self.predicted_from <= seed < last)
+        others = (seed for seed in count() if not self.predicted_from <= seed < last)
         return list(islice(others, self.of(k).observed))
 
     def of(self, k: int) -> Counts:
@@ -88,7 +87,7 @@ class Settings:
 
     @classmethod
     def full(cls) -> Self:
-        """The committed study: about five hours of one core."""
+        """The committed study: about four hours of one core."""
         return cls()
 
     @classmethod
