@@ -25,31 +25,45 @@ def study(
     *,
     code: tuple[str, ...],
     name: str = "full",
+    beside: Mapping[str, Callable[[Mapping[str, Any]], str]] | None = None,
 ) -> int:
     """Run ``python -m module --out DIR``: compute every piece, and write DIR/NAME.json and its provenance.
 
-    Finished pieces are kept under DIR/.work, so that a run which was stopped goes on where it was.
+    Finished pieces are kept under DIR/.work, so that a run which was stopped goes on where it was and several
+    processes can share the work of one folder: ``--only 1/2`` and ``--only 2/2``. The last writes the files.
+    `beside` are further files of the pieces, by their ending: ``{"cases.csv": rows}`` writes NAME.cases.csv.
     """
     parser = argparse.ArgumentParser(prog=f"python -m {module}", description=together.__doc__)
     parser.add_argument("--out", type=Path, required=True, help=f"folder of {name}.json")
-    out: Path = parser.parse_args(argv).out
-    experiment = Experiment(module.replace(".", "-"), lambda scale: pieces, lambda results: (), code=code)
+    parser.add_argument("--only", metavar="I/N", default="1/1", help="every N-th piece from the I-th")
+    options = parser.parse_args(argv)
+    out: Path = options.out
     try:
+        mine = pieces[_share(options.only)]
+        experiment = Experiment(module.replace(".", "-"), lambda scale: mine, lambda results: (), code=code)
         kept = FinishedParts(out)
-        record, seconds = compute([experiment], name, kept, EarlierRun({}, here=False))
-        found = {part: entry["result"] for part, entry in record["experiments"][experiment.name].items()}
+        compute([experiment], name, kept, EarlierRun({}, here=False))
+        there = {part.name: kept.load(experiment, part) for part in pieces}
+        whole = {part: saved for part, saved in there.items() if saved}
+        missing = [part for part, saved in there.items() if not saved]
+        if missing:
+            print(f"{len(missing)} pieces of other shares are missing, the first is {missing[0]}")
+            return 0
+        found = {part: saved["result"] for part, saved in whole.items()}
         publication = {
             "format": FORMAT,
             "version": VERSION,
             "command": f"python -m {module} --out …",
             "result": together(found),
         }
+        seconds = {f"{experiment.name}/{part}": saved["seconds"] for part, saved in whole.items()}
         provenance = {"argv": ["python", "-m", module], "seconds": seconds, **circumstances()}
         publish(
             out,
             {
                 f"{name}.json": dump(publication),
                 f"{name}.provenance.json": (json.dumps(provenance, sort_keys=True, indent=1) + "\n").encode(),
+                **{f"{name}.{ending}": make(found).encode() for ending, make in (beside or {}).items()},
             },
         )
         kept.clear()
@@ -61,3 +75,10 @@ def study(
         return 130
     print(f"{out / f'{name}.json'} is written")
     return 0
+
+
+def _share(given: str) -> slice:
+    first, _, count = given.partition("/")
+    if not (first.isdecimal() and count.isdecimal() and 1 <= int(first) <= int(count)):
+        raise CommuteError(f"--only {given}: give I/N with 1 ≤ I ≤ N, such as 1/2")
+    return slice(int(first) - 1, None, int(count))

@@ -3,7 +3,6 @@
 import json
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
 from commute_verify.errors import CommuteError
@@ -11,8 +10,6 @@ from commute_verify.report import Figure, Table
 from experiments.beyond_local import Settings, page, quadratics, tables, transformer
 from experiments.beyond_local import __main__ as command
 from experiments.beyond_local.parts import COMMITTED, parts
-from experiments.committed import study
-from experiments.experiment import Part
 from experiments.quadratic.problems import Stream, sample
 from experiments.quadratic.table1 import Cell, cells
 from experiments.results import load_committed
@@ -142,32 +139,3 @@ def test_settings_that_make_no_sense_are_refused():
     ):
         with pytest.raises(CommuteError, match=next(iter(wrong))):
             Settings(**wrong)
-
-
-def test_a_study_that_was_stopped_goes_on_to_the_same_file(tmp_path, capsys):
-    calls = []
-
-    def piece(n, fails):
-        def run():
-            calls.append(n)
-            if fails:
-                raise KeyboardInterrupt
-            return {"n": n}
-
-        return Part(f"p{n}", run, {"n": n})
-
-    def together(found):
-        """Sum."""
-        return {"sum": sum(one["n"] for one in found.values())}
-
-    given = ["--out", str(tmp_path)]
-    stopped = [piece(1, False), piece(2, True)]
-    assert study("experiments.sum", stopped, together, given, code=("experiments/planning",)) == 130
-    whole = [piece(1, False), piece(2, False)]
-    assert study("experiments.sum", whole, together, given, code=("experiments/planning",)) == 0
-    assert calls == [1, 2, 2]
-    assert load_committed(tmp_path / "full.json")["result"] == {"sum": 3}
-    assert np.isfinite(
-        json.loads((tmp_path / "full.provenance.json").read_text())["seconds"]["experiments-sum/p1"]
-    )
-    assert "is written" in capsys.readouterr().out

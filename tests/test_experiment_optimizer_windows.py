@@ -4,6 +4,7 @@ import copy
 import json
 import math
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from experiments.optimizer_windows.settings import DOMAINS, TARGETS, Settings
 from experiments.optimizer_windows.statistics import by, summary
 from experiments.optimizer_windows.texts import texts
 from experiments.optimizer_windows.training import checkpoints, losses
+from experiments.results import load_committed
 from tests.criterion_models import one_thread
 
 TINY = replace(
@@ -158,38 +160,30 @@ def test_three_points_answer_where_every_seed_does_and_seeds_agree(spread, valid
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """A study of everything at the smallest size, made in a folder."""
-    out = tmp_path_factory.mktemp("study")
+def made():
+    """Every piece of a study at the smallest size."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(prices, "KS", (2, 3))
-        patch.setattr(Settings, "smoke", classmethod(lambda cls: TINY))
-        assert command.main(["--out", str(out), "--size", "smoke", "--publish", str(out / "full.json")]) == 0
-        yield out
+        yield {name: work() for name, work in pieces(TINY).items()}
 
 
-def test_a_run_that_was_stopped_goes_on_to_the_same_bytes(whole, monkeypatch):
-    results = (whole / "results.json").read_bytes()
-    names = list(pieces(TINY))
-    lost = next(name for name in names if "sweeps" in name)
-    kept = whole / "pieces" / f"{lost}.json"
-    bytes_before = kept.read_bytes()
-    kept.unlink()
-    (whole / "results.json").unlink()
-    assert command.main(["--out", str(whole), "--size", "smoke", "--only", "1/1"]) == 0
-    assert kept.read_bytes() == bytes_before
-    assert (whole / "results.json").read_bytes() == results
+@pytest.fixture(scope="module")
+def whole(made, tmp_path_factory):
+    """The study's folder, written by two processes' shares of these pieces, one after the other."""
+    out = tmp_path_factory.mktemp("study")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(command, "pieces", lambda settings: {name: partial(made.get, name) for name in made})
+        for share in ("1/2", "2/2"):
+            assert command.main(["--out", str(out), "--only", share], TINY) == 0
+    return out
 
 
-def test_a_folder_of_other_settings_is_refused(whole, capsys):
-    assert command.main(["--out", str(whole), "--size", "default"]) == 2
-    assert "other settings" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("share", ["0/2", "3/2", "x", "1"])
-def test_a_share_that_is_none_is_refused(whole, capsys, share):
-    assert command.main(["--out", str(whole), "--size", "smoke", "--only", share]) == 2
-    assert "I/N" in capsys.readouterr().err
+def test_the_files_are_what_the_pieces_come_to(whole, made):
+    assert load_committed(whole / "full.json")["result"] == collected(TINY, made)
+    assert (whole / "full.cases.csv").read_text() == rows(TINY, made)
+    assert json.loads((whole / "full.provenance.json").read_text())["seconds"].keys() == {
+        f"experiments-optimizer_windows/{name}" for name in made
+    }
 
 
 def test_prices_are_those_of_passes_counted_by_hand(whole):
@@ -200,17 +194,10 @@ def test_prices_are_those_of_passes_counted_by_hand(whole):
         assert found[K, "the mixture" if targets == 1 else "every domain"]["trajectory"] == passes / K
 
 
-def test_a_share_of_the_work_says_what_is_missing(whole, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(command, "pieces", lambda settings: {"one": lambda: {"x": 1}, "two": lambda: {}})
-    assert command.main(["--out", str(tmp_path), "--size", "smoke", "--only", "1/2"]) == 0
-    assert "first is two" in capsys.readouterr().out
-    assert json.loads((tmp_path / "pieces" / "one.json").read_text()) == {"x": 1}
-
-
 def test_every_case_has_a_row_and_the_page_shows_all_of_it(whole):
-    result = json.loads((whole / "results.json").read_text())
+    result = load_committed(whole / "full.json")["result"]
     count = len(cases(TINY, TINY.main)) * len(TARGETS)
-    assert len((whole / "cases.csv").read_text().splitlines()) == 1 + count
+    assert len((whole / "full.cases.csv").read_text().splitlines()) == 1 + count
     told = {"small": result, "full": result}
     shown = page.blocks(told)
     assert sum(isinstance(block, Table) for block in shown) >= 8
@@ -221,11 +208,15 @@ def test_every_case_has_a_row_and_the_page_shows_all_of_it(whole):
     assert "first variation" in page.sentence(told)
 
 
-def test_results_do_not_depend_on_the_order_of_the_pieces(whole):
-    found = {name: json.loads((whole / "pieces" / f"{name}.json").read_text()) for name in pieces(TINY)}
-    turned = dict(reversed(list(found.items())))
-    assert collected(TINY, found) == collected(TINY, turned)
-    assert rows(TINY, found) == rows(TINY, turned)
+def test_results_do_not_depend_on_the_order_of_the_pieces(made):
+    turned = dict(reversed(list(made.items())))
+    assert collected(TINY, made) == collected(TINY, turned)
+    assert rows(TINY, made) == rows(TINY, turned)
+
+
+def test_a_piece_is_the_same_when_it_is_made_again(made):
+    name = next(name for name in made if "sweeps" in name)
+    assert pieces(TINY)[name]() == made[name]
 
 
 @pytest.mark.parametrize(

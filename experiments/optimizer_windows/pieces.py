@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from experiments.one_core import on_one_core
 from experiments.optimizer_windows import predicted
 from experiments.optimizer_windows.observed import observed
 from experiments.optimizer_windows.prices import prices
@@ -13,6 +14,7 @@ from experiments.optimizer_windows.settings import Settings
 from experiments.optimizer_windows.texts import texts
 from experiments.optimizer_windows.training import checkpoints, losses
 from experiments.optimizer_windows.validity import OPTIMIZERS, validity
+from experiments.quadratic.statistics import plain
 
 Piece = Callable[[], dict[str, Any]]
 
@@ -35,7 +37,11 @@ def pieces(settings: Settings) -> dict[str, Piece]:
     found[label(settings.main, "slow")] = partial(_from, predicted.slow, settings, settings.main)
     found[label(settings.main, "memory")] = partial(_from, predicted.memory, settings, settings.main)
     found["prices"] = partial(prices, settings)
-    return found
+    return {name: on_one_core(partial(_plain, work)) for name, work in found.items()}
+
+
+def _plain(work: Piece) -> dict[str, Any]:
+    return plain(work())
 
 
 def label(start: tuple[float, int], what: str, seed: int | None = None) -> str:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from experiments.one_core import on_one_core
 from experiments.optimizer_windows.goals import MIDDLING, goals
 from experiments.optimizer_windows.pieces import label, pieces
 from experiments.optimizer_windows.records import Pieces, Record, records
@@ -30,14 +29,13 @@ SIZED = (*TRAJECTORY, *DEAR, *LOCAL)
 ALL = (*SIZED, *SIGNS)
 
 
-@on_one_core
 def study(settings: Settings) -> dict[str, Any]:
     """All pieces in one go, and what they come to."""
-    return collected(settings, {name: plain(work()) for name, work in pieces(settings).items()})
+    return collected(settings, {name: work() for name, work in pieces(settings).items()})
 
 
 def collected(settings: Settings, found: Pieces) -> dict[str, Any]:
-    """The results of a study; maps of validity may be missing, all else is there."""
+    """The results of a study, of all its pieces."""
     every = records(settings, found)
     tilts = [r for r in every if r.case.kind == "tilt"]
     middling = [r for r in tilts if r.case.delta == MIDDLING]
@@ -84,9 +82,7 @@ def collected(settings: Settings, found: Pieces) -> dict[str, Any]:
                 for plain_ in [[r for r in middling if not r.case.tail]]
                 for k in sorted({r.case.k for r in plain_})
             ],
-            "validity": {
-                name: mapped(found[f"validity-{name}"]) for name in OPTIMIZERS if f"validity-{name}" in found
-            },
+            "validity": {name: mapped(found[f"validity-{name}"]) for name in OPTIMIZERS},
             "curvature_costs": _costs(found),
             "prices": found["prices"],
             "goals": goals(tilts, level),

@@ -1,0 +1,80 @@
+"""Studies that are committed: finished pieces are kept, shared between processes, and put together once."""
+
+import json
+
+import numpy as np
+import pytest
+
+from experiments.committed import study
+from experiments.experiment import Part
+from experiments.results import load_committed
+
+
+def summed(found):
+    """Sum."""
+    return {"sum": sum(one["n"] for one in found.values())}
+
+
+class Study:
+    """Pieces p1, p2, ... that note when they run; those of `fails` are interrupted."""
+
+    def __init__(self, out):
+        self.out, self.calls = out, []
+
+    def run(self, *given, count=2, fails=(), **more):
+        def piece(n):
+            def work():
+                self.calls.append(n)
+                if n in fails:
+                    raise KeyboardInterrupt
+                return {"n": n}
+
+            return Part(f"p{n}", work, {"n": n})
+
+        pieces = [piece(n) for n in range(1, count + 1)]
+        argv = ["--out", str(self.out), *given]
+        return study("experiments.sum", pieces, summed, argv, code=("experiments/planning",), **more)
+
+    def result(self):
+        return load_committed(self.out / "full.json")["result"]
+
+
+@pytest.fixture
+def sums(tmp_path):
+    return Study(tmp_path)
+
+
+def test_a_study_that_was_stopped_goes_on_to_the_same_file(sums, capsys):
+    assert sums.run(fails=[2]) == 130
+    assert not (sums.out / "full.json").exists()
+    assert sums.run() == 0
+    assert sums.calls == [1, 2, 2]
+    assert sums.result() == {"sum": 3}
+    seconds = json.loads((sums.out / "full.provenance.json").read_text())["seconds"]
+    assert seconds.keys() == {"experiments-sum/p1", "experiments-sum/p2"}
+    assert np.isfinite(list(seconds.values())).all()
+    assert "is written" in capsys.readouterr().out
+
+
+def test_shares_of_one_folder_are_put_together_by_the_last(sums, capsys):
+    assert sums.run("--only", "2/2", count=5) == 0
+    assert "3 pieces of other shares are missing, the first is p1" in capsys.readouterr().out
+    assert not (sums.out / "full.json").exists()
+    assert sums.run("--only", "1/2", count=5) == 0
+    assert sums.calls == [2, 4, 1, 3, 5]
+    assert sums.result() == {"sum": 15}
+    assert not (sums.out / ".work").exists()
+
+
+def test_files_beside_the_results_are_made_of_the_same_pieces(sums):
+    beside = {"cases.csv": lambda found: "".join(f"{name},{one['n']}\n" for name, one in found.items())}
+    assert sums.run("--only", "1/1", beside=beside) == 0
+    assert (sums.out / "full.cases.csv").read_text() == "p1,1\np2,2\n"
+
+
+@pytest.mark.parametrize("share", ["0/2", "3/2", "x", "1", "²/3"])
+def test_a_share_that_is_none_is_refused(sums, capsys, share):
+    assert sums.run("--only", share) == 2
+    assert "I/N" in capsys.readouterr().err
+    assert sums.calls == []
+    assert not list(sums.out.iterdir())
