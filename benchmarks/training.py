@@ -27,13 +27,13 @@ from tqdm import tqdm
 from benchmarks.measure import RESULTS, elsewhere, peak_above, rounded, start_of_peak
 from commute_verify import WeightSchedule
 from experiments.gpt2 import metrics, sources
+from experiments.gpt2.loop import train
 from experiments.gpt2.model import build, flops_per_token, parameters
 from experiments.gpt2.plan import Plan
 from experiments.gpt2.settings import Training
 from experiments.gpt2.shards import Shards
 from experiments.gpt2.shards import build as build_shards
 from experiments.gpt2.tokenizer import TokenizerSpec
-from experiments.gpt2.train import train
 from experiments.storage import write
 
 BOUND = 1.10

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
+from experiments.gpt2.loop import train
 from experiments.gpt2.metrics import read
 from experiments.gpt2.sources import HuggingFace
-from experiments.gpt2.train import train
 from tests import gpt2_small as small
 
 

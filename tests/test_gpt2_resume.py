@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from commute_verify import CommuteError
-from experiments.gpt2 import checkpoint, train
+from experiments.gpt2 import checkpoint, loop, train
 from experiments.gpt2.metrics import Metrics, evaluations, read
 from tests import gpt2_small as small
 from tests.criterion_models import one_thread
@@ -45,7 +45,7 @@ def whole(tmp_path_factory):
 
 def run(shards, out, settings=small.SETTINGS, **options):
     stages, options = small.constant(settings.steps), {"save_every": 4, "progress": False} | options
-    return train.train(settings, shards, stages, None, out, **options)
+    return loop.train(settings, shards, stages, None, out, **options)
 
 
 def in_a_process(*command, module="experiments.gpt2.train"):
@@ -213,7 +213,7 @@ def test_a_checkpoint_that_was_asked_for_and_is_lost_is_trained_again(
 
 def test_a_finished_run_is_not_computed_again(shards, tmp_path, monkeypatch):
     first = run(shards, tmp_path)
-    monkeypatch.setattr(train, "build", None)
+    monkeypatch.setattr(loop, "build", None)
     assert run(shards, tmp_path) == first
 
 
@@ -225,7 +225,7 @@ def test_a_resume_with_changed_settings_names_them(shards, tmp_path):
         run(shards, tmp_path, counts="exact")
     start = checkpoint.latest(tmp_path)
     with pytest.raises(CommuteError, match="stages; start"):
-        train.train(small.SETTINGS, shards, small.constant(3), start, tmp_path)
+        loop.train(small.SETTINGS, shards, small.constant(3), start, tmp_path)
     (tmp_path / "run.json").write_text("{")
     with pytest.raises(CommuteError, match=r"run\.json cannot be read"):
         run(shards, tmp_path)

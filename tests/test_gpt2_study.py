@@ -18,7 +18,7 @@ from commute_verify.schedules import WeightSchedule
 from experiments.__main__ import EXPERIMENTS
 from experiments.experiment import plain
 from experiments.gpt2 import __main__ as command
-from experiments.gpt2 import checkpoint, measure, parts, perform, presets, train
+from experiments.gpt2 import checkpoint, loop, measure, parts, perform, presets
 from experiments.gpt2.collect import collected
 from experiments.gpt2.interventions import Branch
 from experiments.gpt2.presets import SMOKE, Base, Criterion
@@ -156,7 +156,7 @@ def test_orders_seeds_and_tilts_end_at_losses_of_their_own(results):
 def consumed(study, monkeypatch):
     """What a branch in fact trains on: each domain's windows, in the order in which gradients see them."""
     seen: dict[str, list[torch.Tensor]] = {}
-    accumulate = train._accumulate
+    accumulate = loop._accumulate
 
     def watched(loss, network, rows, *rest):
         for k, name in enumerate(study.domains):
@@ -168,7 +168,7 @@ def consumed(study, monkeypatch):
         perform.intervene(study, Shards.open(study.shards), branch)
         return {name: torch.cat(pieces) for name, pieces in seen.items()}
 
-    monkeypatch.setattr(train, "_accumulate", watched)
+    monkeypatch.setattr(loop, "_accumulate", watched)
     return of
 
 

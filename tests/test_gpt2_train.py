@@ -14,13 +14,14 @@ from torch.nn import functional as F
 from commute_verify import CommuteError, WeightSchedule
 from experiments.gpt2 import checkpoint, progress
 from experiments.gpt2.evaluate import evaluate, fixed_windows
+from experiments.gpt2.loop import steps_per_reading, train
 from experiments.gpt2.metrics import Metrics, evaluations, read
 from experiments.gpt2.model import build, flops_per_token, loss_fn, token_losses
 from experiments.gpt2.plan import Plan
 from experiments.gpt2.settings import OPTIMIZERS, Training
 from experiments.gpt2.shards import build as build_shards
 from experiments.gpt2.tokenizer import TokenizerSpec
-from experiments.gpt2.train import main, steps_per_reading, train
+from experiments.gpt2.train import main
 from tests import gpt2_small as small
 from tests.criterion_models import one_thread
 

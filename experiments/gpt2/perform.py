@@ -21,6 +21,7 @@ from experiments.gpt2.evaluate import evaluate
 from experiments.gpt2.interventions import Branch, Counts, check_equal, flow_time, tokens
 from experiments.gpt2.jobs import Job, jobs
 from experiments.gpt2.lock import alone
+from experiments.gpt2.loop import train
 from experiments.gpt2.measure import far_batches, measured
 from experiments.gpt2.metrics import evaluations
 from experiments.gpt2.plan import Plan
@@ -30,7 +31,6 @@ from experiments.gpt2.shards import Shards, build
 from experiments.gpt2.sources import parse
 from experiments.gpt2.study import Study, save
 from experiments.gpt2.tokenizer import TokenizerSpec
-from experiments.gpt2.train import train
 
 
 def run(study: Study, workers: int | None = None, threads: int = 1, only: str | None = None) -> None:
