@@ -48,7 +48,7 @@ class Settings:
         Counts(1, 24, 32),
         Counts(5, 24, 24),
         Counts(10, 24, 8),
-        Counts(20, 24, 8, 5),
+        Counts(20, 24, 16, 5),
         Counts(50, 8, 6),
     )
     delta: float = 0.15
@@ -87,7 +87,7 @@ class Settings:
 
     @classmethod
     def full(cls) -> Self:
-        """The committed study: about four hours of one core."""
+        """The committed study: about five hours of one core."""
         return cls()
 
     @classmethod
