@@ -101,8 +101,31 @@ def test_the_committed_ladder_says_what_the_page_counts():
         assert told["steps"] == settings.transformer.steps
         assert len(told["points"]) == len(settings.seeds)
         assert {row["count"] for row in told["rows"]} == {18 * len(told["points"])}
+        assert {row["count"] for row in told["kinds"]} == {6 * len(told["points"])}
+        for row in told["rows"]:  # kinds are its parts
+            where = (row["reach"], row["predictor"])
+            parts_of_it = [r for r in told["kinds"] if (r["reach"], r["predictor"]) == where]
+            assert [r["kind"] for r in parts_of_it] == list(tables.KINDS)
+            for key in ("count", "right", "answered", "answered_right"):
+                assert sum(r[key] for r in parts_of_it) == row[key]
     assert "stays within 10% up to" in tables.verdict(result)
     assert [part.name for part in parts("default")] == ["quadratics", "transformer", "full"]
+
+
+def test_signs_end_for_each_kind_of_schedule_where_its_own_are_wrong():
+    def cells(right):
+        cases = {(kind, reach): 6 for kind in tables.KINDS for reach in (1.0, 4.0, 20.0)} | right
+        return {
+            "kinds": [
+                {"kind": kind, "reach": reach, "predictor": "frozen-curvature", "right": n, "count": 6}
+                for (kind, reach), n in cases.items()
+            ]
+        }
+
+    found = cells({("tilt", 20.0): 5, ("skewed tilt", 1.0): 0})
+    assert [tables.signs_until(found, kind) for kind in tables.KINDS] == [20.0, 4.0, None]
+    planted = cells({("swap", 20.0): 5})  # planted: one kind taken for another
+    assert tables.signs_until(planted, "swap") == 4.0
 
 
 def test_the_study_keeps_both_lengths_of_training_apart(monkeypatch):
@@ -125,7 +148,7 @@ def test_the_page_is_made_of_results_alone():
     toy = quadratics.quadratics(replace(SMOKE, quadratic=TOY, frozen_draws=1))
     blocks = page.blocks({"quadratics": json.loads(json.dumps(toy)), **results})
     assert [type(b) for b in blocks].count(Figure) == 1
-    assert [type(b) for b in blocks].count(Table) == 4
+    assert [type(b) for b in blocks].count(Table) == 6
     assert page.sentence({"quadratics": toy, **results}).endswith("signs right.")
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from experiments.beyond_local.parts import COMMITTED as BEYOND
-from experiments.beyond_local.tables import find, within_a_tenth
+from experiments.beyond_local.tables import find, signs_until, within_a_tenth
 from experiments.gpt2.comparison.compare import compare
 from experiments.gpt2.parts import parts as language_parts
 from experiments.gpt2.predictors import table as predictors
@@ -89,8 +89,10 @@ def test_what_is_said_of_frozen_curvature_is_what_was_computed():
         f"{1 + find(result, far, 'local')['median_error']:.1f}",
         f"and up to {farther:g} once the model is trained",
         f"there were wrong ones from {wrong:g} on",
+        f"around skewed ones signs are right up to {signs_until(later, 'skewed tilt'):g}",
     ]
     assert quoted(figures) == []
+    assert {signs_until(later, kind) for kind in ("swap", "tilt")} == {farther}  # "there with every sign"
     assert later["steps"] == 5 * result["steps"]  # "five times longer"
     for told in (result, later):  # "in all cases"
         assert all(row["answered"] == row["answered_right"] for row in told["rows"])

@@ -57,6 +57,7 @@ def blocks(results: dict[str, Any]) -> list[Block]:
         ),
         Paragraph(tables.verdict(result)),
         tables.transformer(result),
+        tables.kinds(result),
         Paragraph(
             "Cases of one model share its gradients and curvature and are not independent; no interval is "
             "given for their shares."
@@ -79,6 +80,7 @@ def _later(result: dict[str, Any]) -> list[Block]:
             f"token: {_points(result)} {tables.verdict(result)} {FULL}"
         ),
         tables.transformer(result),
+        tables.kinds(result),
     ]
 
 

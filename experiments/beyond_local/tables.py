@@ -12,6 +12,8 @@ LABELS = {
     "frozen-curvature, evaluated": "frozen, evaluated",
 }
 
+KINDS = {"swap": "swap", "tilt": "tilt, equal weights", "skewed tilt": "tilt, skewed weights"}
+
 
 def quadratics(result: dict[str, Any]) -> Table:
     """Median error of each predictor at every window, the largest of all times t, and signs."""
@@ -56,6 +58,29 @@ def transformer(result: dict[str, Any]) -> Table:
     )
 
 
+def kinds(result: dict[str, Any]) -> Table:
+    """Errors and signs of frozen curvature at every window, for each kind of schedule."""
+    rows = []
+    for reach in result["reaches"]:
+        row = [f"{reach:g}"]
+        for kind in KINDS:
+            (cell,) = (cell for cell in of_kind(result, kind) if cell["reach"] == reach)
+            row += [_size(cell["median_error"]), f"{cell['right']}/{cell['count']}", _answers(cell)]
+        rows.append(tuple(row))
+    return Table(
+        (r"$\Delta t\,\lambda_{\max}$", *("error", "signs", "answers") * len(KINDS)),
+        tuple(rows),
+        "Frozen curvature by kind of schedule, both orders and three targets of each.",
+        "",
+        (("", 1), *((label, 3) for label in KINDS.values())),
+    )
+
+
+def of_kind(result: dict[str, Any], kind: str, predictor: str = "frozen-curvature") -> list[dict[str, Any]]:
+    """The rows of one kind of schedule, from the shortest window to the longest."""
+    return [row for row in result["kinds"] if (row["kind"], row["predictor"]) == (kind, predictor)]
+
+
 def find(result: dict[str, Any], reach: float, predictor: str) -> dict[str, Any]:
     """One row of the transformer's results."""
     return next(r for r in result["rows"] if (r["reach"], r["predictor"]) == (reach, predictor))
@@ -64,14 +89,14 @@ def find(result: dict[str, Any], reach: float, predictor: str) -> dict[str, Any]
 def verdict(result: dict[str, Any]) -> str:
     """Where frozen curvature is within a tenth, where its signs end, and who abstains, counted."""
     frozen = [find(result, reach, "frozen-curvature") for reach in result["reaches"]]
-    signs = reaches_until(frozen, lambda cell: cell["right"] == cell["count"])
+    signs = "; ".join(f"{label} {_until(signs_until(result, kind))}" for kind, label in KINDS.items())
     rows = result["rows"]
     answered, right = (sum(row[key] for row in rows) for key in ("answered", "answered_right"))
     silent = [cell["reach"] for cell in frozen if not cell["answered"]]
     return (
-        f"The median error of frozen curvature stays within 10% {_until(within_a_tenth(result))}, and every "
-        f"sign is right {_until(signs)}. Of all answers that a predictor's own verdict lets through, "
-        f"{right} of {answered} have the right sign"
+        f"The median error of frozen curvature stays within 10% {_until(within_a_tenth(result))}. Every sign "
+        f"is right, by kind of schedule: {signs}. Of all answers that a predictor's own verdict lets "
+        f"through, {right} of {answered} have the right sign"
         + (
             rf"; at $\Delta t\,\lambda_{{\max}}$ of {', '.join(f'{x:g}' for x in silent)} frozen curvature "
             "abstains throughout."
@@ -85,6 +110,11 @@ def within_a_tenth(result: dict[str, Any]) -> float | None:
     """The last window up to which the median error of frozen curvature is at most 10%."""
     frozen = [find(result, reach, "frozen-curvature") for reach in result["reaches"]]
     return reaches_until(frozen, lambda cell: bool(cell["median_error"] <= 0.1))
+
+
+def signs_until(result: dict[str, Any], kind: str) -> float | None:
+    """The last window up to which frozen curvature has every sign of a kind of schedule."""
+    return reaches_until(of_kind(result, kind), lambda cell: bool(cell["right"] == cell["count"]))
 
 
 def reaches_until(cells: Sequence[dict[str, Any]], good: Callable[[dict[str, Any]], bool]) -> float | None:

@@ -53,8 +53,9 @@ def at_seed(settings: Settings, seed: int) -> dict[str, Any]:
 
 
 def together(settings: Settings, models: list[dict[str, Any]]) -> dict[str, Any]:
-    """The rows of all seeds, and how exactly the excess was observed."""
+    """The rows of all seeds, also by kind of schedule, and how exactly the excess was observed."""
     cells = [cell for model in models for cell in model["cells"]]
+    kinds = list(dict.fromkeys(cell["kind"] for cell in cells))
     return plain(
         {
             "parameters": models[0]["parameters"],
@@ -64,6 +65,13 @@ def together(settings: Settings, models: list[dict[str, Any]]) -> dict[str, Any]
             "points": [model["point"] for model in models],
             "uncertainty": max(cell["uncertainty"] for cell in cells),
             "rows": rows(cells, settings.reaches, settings.level),
+            "kinds": [
+                {"kind": kind, **row}
+                for kind in kinds
+                for row in rows(
+                    [cell for cell in cells if cell["kind"] == kind], settings.reaches, settings.level
+                )
+            ],
         }
     )
 
