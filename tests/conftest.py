@@ -1,8 +1,14 @@
-"""Hypothesis profiles: ``dev`` by default, ``ci`` where CI is set, or the one HYPOTHESIS_PROFILE names."""
+"""Hypothesis profiles: ``dev`` by default, ``ci`` where CI is set, or the one HYPOTHESIS_PROFILE names.
+
+Workers of ``pytest -n`` share the cores, and take one thread each.
+"""
 
 import os
 
 from hypothesis import settings
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported
 
 settings.register_profile("dev", deadline=None, max_examples=25)
 settings.register_profile("ci", deadline=None, max_examples=40, derandomize=True, database=None)

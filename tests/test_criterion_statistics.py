@@ -109,7 +109,7 @@ def test_batches_shared_between_factors_are_seen_as_a_bias(monkeypatch, no_probe
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("batches", [12, 48])
+@pytest.mark.parametrize("batches", [12, pytest.param(48, marks=pytest.mark.nightly)])
 def test_95_per_cent_intervals_cover_93_to_97_per_cent_of_1000_draws(batches, no_probe):
     population = Population()
     values, widths = estimates(population, 1000, batches)
@@ -172,7 +172,7 @@ def test_a_few_draws_cover_where_it_is_hard(case, monkeypatch, no_probe):
     assert np.mean(np.abs(values - population.truth) <= widths) >= 0.88  # 3.3 σ of 100 draws at 95%
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize(("batches", "draws"), [(40, 1000), (100, 400)])
 @pytest.mark.parametrize("case", HARD)
 def test_intervals_cover_where_it_is_hard(case, batches, draws, monkeypatch, no_probe):

@@ -64,7 +64,7 @@ class Settings:
         """Seconds, for a look at the whole path; its figures mean little."""
         return cls(
             quadratic=replace(Quadratic.smoke(), windows=(0.01, 0.1, 10.0), times=(0.1, 1.0)),
-            transformer=replace(Transformer.smoke(), rtol=1e-8),
+            transformer=replace(Transformer.smoke(), rtol=1e-7),
             frozen_draws=2,
-            reaches=(0.03, 8.0),
+            reaches=(0.03, 2.0),
         )
