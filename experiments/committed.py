@@ -24,17 +24,16 @@ def study(
     argv: Sequence[str],
     *,
     code: tuple[str, ...],
-    name: str = "full",
     beside: Mapping[str, Callable[[Mapping[str, Any]], str]] | None = None,
 ) -> int:
-    """Run ``python -m module --out DIR``: compute every piece, and write DIR/NAME.json and its provenance.
+    """Run ``python -m module --out DIR``: compute every piece, and write DIR/full.json and its provenance.
 
     Finished pieces are kept under DIR/.work, so that a run which was stopped goes on where it was and several
     processes can share the work of one folder: ``--only 1/2`` and ``--only 2/2``. The last writes the files.
-    `beside` are further files of the pieces, by their ending: ``{"cases.csv": rows}`` writes NAME.cases.csv.
+    `beside` are further files of the pieces, by their ending: ``{"cases.csv": rows}`` writes full.cases.csv.
     """
     parser = argparse.ArgumentParser(prog=f"python -m {module}", description=together.__doc__)
-    parser.add_argument("--out", type=Path, required=True, help=f"folder of {name}.json")
+    parser.add_argument("--out", type=Path, required=True, help="folder of full.json")
     parser.add_argument("--only", metavar="I/N", default="1/1", help="every N-th piece from the I-th")
     options = parser.parse_args(argv)
     out: Path = options.out
@@ -42,7 +41,7 @@ def study(
         mine = pieces[_share(options.only)]
         experiment = Experiment(module.replace(".", "-"), lambda scale: mine, lambda results: (), code=code)
         kept = FinishedParts(out)
-        compute([experiment], name, kept, EarlierRun({}, here=False))
+        compute([experiment], "full", kept, EarlierRun({}, here=False))
         there = {part.name: kept.load(experiment, part) for part in pieces}
         whole = {part: saved for part, saved in there.items() if saved}
         missing = [part for part, saved in there.items() if not saved]
@@ -61,9 +60,9 @@ def study(
         publish(
             out,
             {
-                f"{name}.json": dump(publication),
-                f"{name}.provenance.json": (json.dumps(provenance, sort_keys=True, indent=1) + "\n").encode(),
-                **{f"{name}.{ending}": make(found).encode() for ending, make in (beside or {}).items()},
+                "full.json": dump(publication),
+                "full.provenance.json": (json.dumps(provenance, sort_keys=True, indent=1) + "\n").encode(),
+                **{f"full.{ending}": make(found).encode() for ending, make in (beside or {}).items()},
             },
         )
         kept.clear()
@@ -73,7 +72,7 @@ def study(
     except KeyboardInterrupt:
         print("stopped; finished pieces are kept: give the same command to go on", file=sys.stderr)
         return 130
-    print(f"{out / f'{name}.json'} is written")
+    print(f"{out / 'full.json'} is written")
     return 0
 
 

@@ -132,6 +132,7 @@ def test_the_study_keeps_both_lengths_of_training_apart(monkeypatch):
     longer = replace(SMOKE, reaches=(0.03,), transformer=replace(SMOKE.transformer, steps=80))
     both = {"seed": replace(SMOKE, reaches=(0.03,)), "later-seed": longer}
     monkeypatch.setattr(command, "BOTH", both)
+    monkeypatch.setattr(transformer, "PREDICTORS", {"local": transformer.PREDICTORS["local"]})
     found = {part.name: part.run() for part in command.pieces()}
     assert sorted(found) == ["later-seed-4", "seed-4"]
     result = command.pooled(found)

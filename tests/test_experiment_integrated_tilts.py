@@ -142,10 +142,41 @@ def test_a_sign_that_is_turned_shows_in_the_aims_and_is_named(found, summary):
     assert "Answers whose observed sign is another one: none." in page._abstained(summary)
 
 
+def test_replicates_one_by_one_are_counted_as_a_single_one_would_answer(found, summary):
+    rows = {(row["k"], row["target"]): row for row in summary["rows"]}
+    for told in summary["alone"]:
+        k, counted = told["k"], [0, 0, 0, 0]
+        for seed in SMALL.predicted(k):
+            piece = {key: np.array(value) for key, value in found[name(CELL, k, "predicted", seed)].items()}
+            excess, change = piece["shares"] @ piece["slopes"], piece["ends"][1] - piece["ends"][0]
+            for target, value, seen in zip(TARGETS, excess, change, strict=True):
+                valid = abs(value - seen) <= 0.1 * max(abs(value), abs(seen))
+                judged = valid and rows[k, target]["p"] < 0.05
+                right = judged and value * rows[k, target]["observed"] > 0
+                counted = [n + one for n, one in zip(counted, (1, valid, judged, right), strict=True)]
+        assert [told[key] for key in ("cases", "answered", "judged", "right")] == counted
+    turned = summed_up(SMALL, flipped(found))["alone"]  # planted: every sign is the other one
+    for told, wrong in zip(summary["alone"], turned, strict=True):
+        assert wrong["right"] == told["judged"] - told["right"]
+
+
+def test_a_prediction_is_priced_beside_running_the_same_tilt(summary):
+    for told, shown in zip(SMALL.counts, page._prices(summary).rows, strict=True):
+        runs = told.predicted * 2 * 2 * 2 * told.k  # sets, schedules, orders of batches, two stages
+        steps = next(row["training_steps"] for row in summary["rows"] if row["k"] == told.k)
+        assert shown == (
+            str(told.k),
+            str(told.predicted),
+            f"{steps:,.0f}",
+            f"{runs:,}",
+            f"{steps / runs:.0f}",
+        )
+
+
 def test_the_page_shows_the_larger_study_and_the_small_one_beside_it(summary):
     alone, both = page.blocks({"small": summary}), page.blocks({"small": summary, "full": summary})
     assert len(both) == len(alone) + 3
-    assert sum(isinstance(block, Table) for block in alone) == 4
+    assert sum(isinstance(block, Table) for block in alone) == 6
     assert "Committed" in repr(both)
     assert "Committed" not in repr(alone)
     assert page.sentence({"small": summary}) in page.sentence({"small": summary, "full": summary})

@@ -1,6 +1,7 @@
 """The study of optimizer windows: real runs against torch alone, statistics, resumption, and its page."""
 
 import copy
+import csv
 import json
 import math
 from dataclasses import replace
@@ -15,6 +16,7 @@ from commute_verify.report import Figure, Table
 from experiments.optimizer_windows import __main__ as command
 from experiments.optimizer_windows import observed, page, predicted, prices, records
 from experiments.optimizer_windows.cases import Case, cases, per_step
+from experiments.optimizer_windows.goals import worst
 from experiments.optimizer_windows.parts import COMMITTED, parts
 from experiments.optimizer_windows.pieces import label, pieces
 from experiments.optimizer_windows.records import Guess, Record
@@ -180,7 +182,11 @@ def whole(made, tmp_path_factory):
 
 def test_the_files_are_what_the_pieces_come_to(whole, made):
     assert load_committed(whole / "full.json")["result"] == collected(TINY, made)
-    assert (whole / "full.cases.csv").read_text() == rows(TINY, made)
+    with open(whole / "full.cases.csv", newline="") as file:
+        header, *found = csv.reader(file)
+    assert header[-4:] == ["last wins", "gradient product", "gradient cosine", "gradient norm"]
+    assert "trajectory, one seed" in header  # a comma in a name
+    assert {len(row) for row in found} == {len(header)}
     assert json.loads((whole / "full.provenance.json").read_text())["seconds"].keys() == {
         f"experiments-optimizer_windows/{name}" for name in made
     }
@@ -192,6 +198,22 @@ def test_prices_are_those_of_passes_counted_by_hand(whole):
     for K, targets in ((2, 1), (2, 2), (3, 3)):
         passes = N * K * (2 + 2 * targets) + (targets if targets > 1 else K)
         assert found[K, "the mixture" if targets == 1 else "every domain"]["trajectory"] == passes / K
+
+
+def test_the_worst_window_is_the_one_that_is_furthest_off_with_its_tail_told():
+    def told(right, median):
+        return {"right": {"share": right}, "judged": 8, "ratio": {"median": median}}
+
+    cells = {(5, 0): told(1.0, 1.05), (5, 40): told(0.5, 0.6), (20, 0): told(0.75, 1.3), (50, 0): None}
+    signs, ratio = worst(cells, "tilts", lambda k, tail: f"k {k} tail {tail}")
+    assert (signs["what"], signs["value"], signs["met"]) == (
+        "tilts: right signs at the worst window, k 5 tail 40 (8 judged)", 0.5, False
+    )  # fmt: skip
+    assert (ratio["what"], ratio["value"], ratio["met"]) == (
+        "tilts: median observed / predicted at the worst window, k 5 tail 40", 0.6, False
+    )  # fmt: skip
+    pooled = {(5, 0): told(0.75, 0.98), (20, 0): told(0.75, 1.3)}  # planted: tails and none in one
+    assert [one["value"] for one in worst(pooled, "tilts", lambda k, tail: "")] == [0.75, 1.3]
 
 
 def test_every_case_has_a_row_and_the_page_shows_all_of_it(whole):

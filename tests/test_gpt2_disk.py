@@ -46,7 +46,7 @@ print(json.dumps(found))
 """
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_full_disk_is_one_line_whichever_file_meets_it_and_nothing_is_cut_short(tmp_path):
     run = subprocess.run(
         [sys.executable, "-c", PROGRAM, str(tmp_path)],

@@ -362,12 +362,17 @@ def test_a_text_too_short_for_the_study_is_named(tmp_path):
 
 
 def test_the_report_computes_the_smoke_study_and_shows_committed_ones(study, results, tmp_path, monkeypatch):
-    assert [part.name for part in parts.parts("smoke")][:1] == ["smoke"]
+    assert [part.name for part in parts.parts("smoke")][:2] == ["smoke", "smoke-predictors"]
     assert plain(parts.parts("default")[0].settings, "smoke")["name"] == "smoke"
     assert parts.computed(TINY)["domains"] == ["one", "two"]
+    said = parts.said(TINY)
+    assert {piece["predictor"] for piece in said["pieces"]} == {
+        "trajectory", "memory", "frozen-curvature", "integrated"
+    }  # fmt: skip
+    assert len(said["pieces"]) == said["planned"]
     monkeypatch.setattr(parts, "COMMITTED", tmp_path)
     (tmp_path / "cpu.json").write_text("{}")
-    assert [part.origin for part in parts.parts("default")] == ["recomputed", "committed"]
+    assert [part.origin for part in parts.parts("default")] == ["recomputed", "recomputed", "committed"]
 
 
 PROGRAM = """
@@ -382,7 +387,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("jobs", ["1", "2"])
+@pytest.mark.parametrize("jobs", ["1", pytest.param("2", marks=pytest.mark.nightly)])
 def test_ctrl_c_ends_in_one_line_and_the_same_command_goes_on_to_the_same_results(tmp_path, results, jobs):
     out = Study(TINY, DATA, tmp_path / "out")
     data = [word for entry in DATA for word in ("--data", entry)]

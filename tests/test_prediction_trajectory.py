@@ -332,6 +332,16 @@ def predicted(kind, what, points=None, slower=0.3, **options):
     return found, observed_excess(model, optimizer, clip, schedule, data, held_out, rate)
 
 
+def test_one_replicate_says_that_it_is_of_its_own_batches():
+    assert "of these very batches" in str(predicted("SGD", "a tilt", 1)[0])
+    model, optimizer, _ = start("SGD", "in the middle")
+    both = predict_excess_loss(
+        model, next_token_loss, tokens(1, 40), SCHEDULES["a tilt"], TARGETS,
+        optimizer=optimizer, predictor="trajectory", held_out=tokens(2, 2), points=1, replicates=2,
+    )  # fmt: skip
+    assert "of these very batches" not in str(both)
+
+
 def error(found, seen):
     return max(abs(found[name].value - x) for name, x in zip(found, seen, strict=True)) / np.abs(seen).max()
 

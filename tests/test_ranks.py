@@ -43,7 +43,7 @@ def test_two_ranks_give_the_numbers_of_one_process_with_all_their_batches():
 
 
 @needs_ranks
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_four_ranks_give_the_numbers_of_one_process_with_all_their_batches():
     check_equal(4, launched(4)["equal"])
 

@@ -1,5 +1,6 @@
 """README and CONTRIBUTING do what they say."""
 
+import json
 import re
 from pathlib import Path
 
@@ -111,6 +112,25 @@ def test_what_is_said_of_tilts_at_gauss_points_is_what_was_computed():
         f"{right['count']} of the {told['answered']} answers that can be checked",
     ]
     assert quoted(figures) == []
+    right, judged = (sum(cell[key] for cell in result["alone"]) for key in ("right", "judged"))
+    assert quoted([f"{right / judged:.0%} of the signs ({right} of {judged} answers, the tilts above)"]) == []
+
+
+def test_what_is_said_of_the_cost_of_predictions_was_measured():
+    found = json.loads((ROOT / "benchmarks" / "results" / "prediction.json").read_text())
+    (told,) = (one for one in found["prediction"] if one["size"] == "1M")
+    figures = [
+        f"takes {told['one target, training steps per step']:.1f} training steps",
+        f"{told['further target, training steps per step']:.1f} for a further one",
+        f"{told['memory beyond states, in steps']:.1f} steps' memory",
+        f"at most {told['frozen curvature']['most']} products",
+    ]
+    assert quoted(figures) == []
+    result = load_committed(TILTS)["result"]
+    steps = {row["k"]: row["training_steps"] for row in result["rows"]}
+    dear = [steps[c["k"]] / (8 * c["k"] * c["predicted"]) for c in result["settings"]["counts"]]
+    page = (ROOT / "docs" / "predicting.md").read_text()
+    assert f"{min(dear):.0f} to {max(dear):.0f} times" in " ".join(page.split())
 
 
 def test_what_is_said_of_predictors_on_two_languages_is_what_was_computed():

@@ -133,7 +133,7 @@ def test_a_kept_part_that_was_cut_short_is_computed_again(tmp_path):
 
 def test_the_code_version_follows_every_file_that_numbers_come_from(tmp_path, monkeypatch):
     monkeypatch.setattr(storage, "ROOT", tmp_path)
-    (tmp_path / "proofs").mkdir()
+    (tmp_path / "proofs/results/.work/parts").mkdir(parents=True)
     (tmp_path / "commute_verify/report").mkdir(parents=True)
     versions = [code_version(["proofs"])]
     for name, text in (
@@ -142,11 +142,13 @@ def test_the_code_version_follows_every_file_that_numbers_come_from(tmp_path, mo
         ("proofs/data.json", "{}"),
         ("commute_verify/b.py", ""),
         ("proofs/notes.txt", "not code"),
+        ("proofs/results/full.json", "what came out"),
+        ("proofs/results/.work/parts/a.json", "what is on its way"),
         ("commute_verify/report/html.py", "changes no number"),
     ):
         (tmp_path / name).write_text(text)
         versions.append(code_version(["proofs"]))
-    assert [versions.index(version) for version in versions] == [0, 1, 2, 3, 4, 4, 4]
+    assert [versions.index(version) for version in versions] == [0, 1, 2, 3, 4, 4, 4, 4, 4]
 
 
 def test_a_part_is_kept_under_the_code_it_began_with(tmp_path, monkeypatch):
@@ -564,10 +566,16 @@ def test_without_threadpoolctl_the_command_starts_and_says_what_to_install(tmp_p
     )
 
 
+WITHOUT_MODELS = ("proofs", "quadratic", "planning", "noise", "kernels")
+
+
 @pytest.mark.slow
-def test_the_real_command_renders_the_same_bytes_again(tmp_path):
-    assert command.main(["--scale", "smoke", "--out", str(tmp_path)]) == 0
+@pytest.mark.parametrize("names", [WITHOUT_MODELS, pytest.param(None, marks=pytest.mark.nightly)])
+def test_the_real_command_renders_the_same_bytes_again(tmp_path, names):
+    real = [e for e in command.EXPERIMENTS if names is None or e.name in names]
+    assert len(real) == len(names or command.EXPERIMENTS)
+    assert run(tmp_path, real, "--scale", "smoke") == 0
     before = files(tmp_path)
     assert set(before) > set(PAGES)
-    assert command.main(["--render-only", "--out", str(tmp_path)]) == 0
+    assert run(tmp_path, real, "--render-only") == 0
     assert files(tmp_path) == before

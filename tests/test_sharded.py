@@ -43,7 +43,7 @@ def whole(ranks, preconditioned):
     return cv.order_effect(model, next_token_loss, data, **options)
 
 
-@pytest.mark.parametrize("ranks", [2, 4])
+@pytest.mark.parametrize("ranks", [2, pytest.param(4, marks=pytest.mark.nightly)])
 @pytest.mark.parametrize("name", ["plain", "adam"])
 def test_a_sharded_model_gives_the_numbers_of_the_whole_one_to_the_error_of_differences(ranks, name):
     found = cv.OrderEffect.from_json(launched(ranks)["sharded"][name])
@@ -60,7 +60,7 @@ def test_a_forgotten_preconditioner_or_factor_would_be_noticed():
     assert relative_gap(averaged, whole(2, False).P_replicates) > 0.5
 
 
-@pytest.mark.parametrize("ranks", [2, 4])
+@pytest.mark.parametrize("ranks", [2, pytest.param(4, marks=pytest.mark.nightly)])
 def test_parameters_gradients_and_moments_are_left_bit_for_bit(ranks):
     found = launched(ranks)["sharded"]
     assert found["bitwise"] == [True] * ranks

@@ -57,7 +57,7 @@ def blocks(results: Results) -> list[Block]:
         comparison = compare(result)
         shown += [Heading(f"Preset {name}", 3), Paragraph(sentences.about(comparison))]
         shown += study(comparison, name) if name == main else brief(comparison, name)
-        if name == main and f"{name}{PREDICTORS}" in results:
+        if f"{name}{PREDICTORS}" in results:
             shown += predictor_table.blocks(comparison, results[f"{name}{PREDICTORS}"])
     return [*shown, *reanalysis.blocks()]
 

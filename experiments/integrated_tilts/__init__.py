@@ -1,4 +1,4 @@
-"""Tilts by the trajectory at three Gauss points, from batches that no run has seen.
+"""Tilts by the trajectory at Gauss points, from batches that no run has seen.
 
 ``parts`` gives the report its parts; ``python -m experiments.integrated_tilts`` runs the committed study.
 """

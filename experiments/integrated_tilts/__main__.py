@@ -1,4 +1,4 @@
-"""``python -m experiments.integrated_tilts --out DIR``: tilts at three Gauss points, piece by piece."""
+"""``python -m experiments.integrated_tilts --out DIR``: tilts at Gauss points, piece by piece."""
 
 import sys
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from experiments.integrated_tilts.settings import Settings
 from experiments.integrated_tilts.statistics import summed_up
 
 SETTINGS = Settings.full()
-CODE = ("experiments/integrated_tilts", "experiments/optimizer_windows", "experiments/gpt2")
+CODE = tuple(f"experiments/{room}" for room in ("integrated_tilts", "optimizer_windows", "gpt2", "quadratic"))
 
 
 def parts() -> list[Part]:
@@ -22,7 +22,7 @@ def parts() -> list[Part]:
 
 
 def together(found: Mapping[str, Any]) -> dict[str, Any]:
-    """Tilts of AdamW windows by the trajectory at three Gauss points, from batches that no run has seen."""
+    """Tilts of AdamW windows by the trajectory at Gauss points, from batches that no run has seen."""
     return summed_up(SETTINGS, found)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from experiments.optimizer_windows.records import Record
@@ -16,7 +16,7 @@ SIGNS, RATIO, RIGHT, ANSWERED = 0.95, 0.1, 0.95, 0.6
 
 
 def goals(tilts: Sequence[Record], level: float) -> list[dict[str, Any]]:
-    """Each aim with what came out, the worst over lengths where there are several.
+    """Each aim with what came out, the worst over windows where there are several.
 
     "met" is about the value itself; its interval stands in the tables.
     """
@@ -29,35 +29,45 @@ def goals(tilts: Sequence[Record], level: float) -> list[dict[str, Any]]:
         ("trajectory, own batches", "own batches"),
         ("trajectory, integrated, own batches", "own batches, integrated"),
     ):
-        found += _by_length(middling, name, f"tilts of 0.15, {what}", level)
+        windows = sorted({(r.case.k, r.case.tail) for r in middling})
+        told = {
+            at: summary([r for r in middling if (r.case.k, r.case.tail) == at], name, level) for at in windows
+        }
+        found += worst(told, f"tilts of 0.15, {what}", _window)
     for some, what in ((short, "all tilts"), (middling, "tilts of 0.15")):
-        told = summary(some, "trajectory", level)
-        if told is None:
+        every = summary(some, "trajectory", level)
+        if every is None:
             continue
-        if told["answered_right"]:
-            found.append(_share(f"{what}: right of the answered", told["answered_right"]["share"], RIGHT))
-        found.append(_share(f"{what}: answered", told["answered_of_all"] / told["cases"], ANSWERED))
-        if told["judged"]:
-            share = told["answered"] / told["judged"]
+        if every["answered_right"]:
+            found.append(_share(f"{what}: right of the answered", every["answered_right"]["share"], RIGHT))
+        found.append(_share(f"{what}: answered", every["answered_of_all"] / every["cases"], ANSWERED))
+        if every["judged"]:
+            share = every["answered"] / every["judged"]
             found.append(_share(f"{what}: answered of those resolved", share, ANSWERED))
     return found
 
 
-def _by_length(tilts: Sequence[Record], predictor: str, what: str, level: float) -> list[dict[str, Any]]:
-    lengths = sorted({r.case.k for r in tilts})
-    told = [(k, summary([r for r in tilts if r.case.k == k], predictor, level)) for k in lengths]
-    signs = [(s["right"]["share"], k) for k, s in told if s and s["right"]]
-    ratios = [(s["ratio"]["median"], k) for k, s in told if s and s["ratio"]]
+def worst(
+    told: Mapping[tuple[int, int], Mapping[str, Any] | None], what: str, shown: Callable[[int, int], str]
+) -> list[dict[str, Any]]:
+    """The aims for signs and ratios, by the windows (steps of a stage, of the tail) that are furthest off."""
+    signs = [(s["right"]["share"], at, s["judged"]) for at, s in told.items() if s and s["right"]]
+    ratios = [(s["ratio"]["median"], at) for at, s in told.items() if s and s["ratio"]]
     found = []
     if signs:
-        share, k = min(signs)
-        found.append(_share(f"{what}: right signs at the worst $k$, which is {k}", share, SIGNS))
+        share, at, judged = min(signs)
+        words = f"{what}: right signs at the worst window, {shown(*at)} ({judged} judged)"
+        found.append(_share(words, share, SIGNS))
     if ratios:
-        ratio, k = max(ratios, key=lambda pair: abs(pair[0] - 1))
-        name = f"{what}: median observed / predicted at the worst $k$, which is {k}"
+        ratio, at = max(ratios, key=lambda pair: abs(pair[0] - 1))
+        name = f"{what}: median observed / predicted at the worst window, {shown(*at)}"
         met = bool(abs(ratio - 1) <= RATIO)
         found.append({"what": name, "kind": "ratio", "value": ratio, "aim": RATIO, "met": met})
     return found
+
+
+def _window(k: int, tail: int) -> str:
+    return f"$k$ = {k}, tail {tail}" if tail else f"$k$ = {k} without tail"
 
 
 def _share(what: str, value: float, aim: float) -> dict[str, Any]:

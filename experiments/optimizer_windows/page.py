@@ -122,7 +122,8 @@ def _dear(result: dict[str, Any], origin: str) -> list[Block]:
             '`predictor="auto"` takes it under AdamW; frozen curvature, order 3 and memory have the '
             "optimizer's "
             "preconditioner or its buffers alone. They were asked about one pair, up to the lengths shown. "
-            "“Tilts of AdamW windows at three points” has three pairs and starts, and the library's verdict."
+            "“Tilts of AdamW windows at Gauss points” has three pairs and starts. Verdicts are those of the "
+            "library when this ran, on each replicate; since then they are on their mean."
         ),
         tables.dear(
             result["tilts_by_length"],
@@ -165,6 +166,7 @@ def _validity(result: dict[str, Any], name: str, origin: str) -> list[Block]:
             "Relative error against the steps of a window, a panel for each optimizer, a line for each "
             "predictor.",
         ),
+        tables.swaps(result["validity"], origin),
     ]
 
 
@@ -174,11 +176,22 @@ def _prices(result: dict[str, Any], origin: str) -> list[Block]:
         tables.costs(result["prices"], result["curvature_costs"]),
         Paragraph(
             "One sweep answers for the tilts of all pairs, in both orders and of any size within its reach, "
-            "but each target adds products; running them answers for all targets at once. With two domains "
-            "and every target, running the branches is cheaper. What replicates and both orders of batches "
-            "cost is the same for both: a sweep, or a run of each branch, for each of them. " + origin
+            "but each target adds products; running them answers for all targets at once. Where runs / sweep "
+            f"is below 1 running the branches is cheaper: {_cheaper(result['prices'])}. What replicates and "
+            "both orders of batches cost is the same for both: a sweep, or a run of each branch, for each of "
+            f"them. {origin}"
         ),
     ]
+
+
+def _cheaper(prices: dict[str, Any]) -> str:
+    """Where running every tilt costs less than the sweep that answers for all of them."""
+    found = [
+        f"{row['K']} domains and {row['targets']}"
+        for row in prices["rows"]
+        if (prices["tilts"][str(row["K"])] + 1) * prices["window"] < row["steps"]["trajectory"]
+    ]
+    return "; ".join(found) or "nowhere here"
 
 
 def _sizes(result: dict[str, Any]) -> str:

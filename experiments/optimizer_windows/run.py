@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -27,6 +29,10 @@ STRICTNESS = (0.05, 0.01, 0.002)
 """Levels at which an observed mean counts as different from 0."""
 SIZED = (*TRAJECTORY, *DEAR, *LOCAL)
 ALL = (*SIZED, *SIGNS)
+COLUMNS = (
+    *("lr", "step", "kind", "delta", "first", "second", "k", "tail"),
+    *("target", "observed", "stderr", "p"),
+)
 
 
 def study(settings: Settings) -> dict[str, Any]:
@@ -97,14 +103,16 @@ def _passed(p: float, bar: float) -> float:
 
 def rows(settings: Settings, found: Pieces) -> str:
     """Every case and target as CSV, to be looked at and summed up in other ways."""
-    lines = ["lr,step,kind,delta,first,second,k,tail,target,observed,stderr,p," + ",".join(ALL)]
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow([*COLUMNS, *ALL])
     for r in records(settings, found):
         c = r.case
         told = [r.start[0], r.start[1], c.kind, c.delta, c.first, c.second, c.k, c.tail, r.target]
         told += [f"{r.observed:.4e}", f"{r.stderr:.2e}", f"{r.p:.2e}"]
         told += [f"{r.guesses[name].value:.4e}" if name in r.guesses else "" for name in ALL]
-        lines.append(",".join(map(str, told)).replace('"', ""))
-    return "\n".join(lines) + "\n"
+        table.writerow(told)
+    return text.getvalue()
 
 
 def _cells(found: list[Record], key: Any, level: float) -> list[dict[str, Any]]:

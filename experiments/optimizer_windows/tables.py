@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from commute_verify.report import Table
@@ -103,7 +103,33 @@ def goals(found: Sequence[dict[str, Any]]) -> Table:
         )
         for goal in found
     )
-    return Table(("Aim", "came out", "wanted", ""), rows, "The aims that were set before the study ran.")
+    return Table(("Aim", "came out", "wanted", ""), rows, "The aims that were set before, and what came out.")
+
+
+def swaps(validity: Mapping[str, Any], origin: str) -> Table:
+    """Whole swaps without noise: how far each predictor is off, its signs and its answers."""
+    found = {
+        name: [cell for cell in told["cells"] if cell["kind"] == "swap"] for name, told in validity.items()
+    }
+    predictors = list(next(cells[0] for cells in found.values() if cells)["predictors"])
+    rows = []
+    for optimizer, cells in found.items():
+        for cell in sorted(cells, key=lambda cell: cell["k"]):
+            row = [optimizer, str(cell["k"])]
+            for name in predictors:
+                told = cell["predictors"][name]
+                error = NONE if told["error"] is None else f"{told['error']:.2g}"
+                row += [error, f"{told['right']}/{told['of']}", str(told["answered"])]
+            rows.append(tuple(row))
+    return Table(
+        ("optimizer", "$k$", *("error", "signs", "answers") * len(predictors)),
+        tuple(rows),
+        "Whole swaps of $k$ steps of each domain in the same runs without noise, one order against the "
+        "other: median of |predicted / observed − 1| over targets, right signs, and how many are answered. "
+        f"{origin}",
+        "",
+        (("", 2), *((name, 3) for name in predictors)),
+    )
 
 
 def strictness(found: Sequence[dict[str, Any]], level: float, origin: str) -> Table:

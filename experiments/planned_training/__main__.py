@@ -14,7 +14,7 @@ from experiments.planned_training.settings import Settings
 from experiments.planned_training.statistics import summed_up
 
 SETTINGS = Settings.full()
-CODE = ("experiments/planned_training", "experiments/optimizer_windows", "experiments/gpt2")
+CODE = tuple(f"experiments/{room}" for room in ("planned_training", "optimizer_windows", "gpt2", "quadratic"))
 
 
 def pieces() -> list[Part]:

@@ -97,11 +97,13 @@ def trajectory(questions: Sequence[Question]) -> Replicated:
     weights, reference, rates = questions[0].window.per_step()
     paths = [path(question) for question in questions]
     points = len(paths[0].shares)
-    notes = (
+    notes: tuple[str, ...] = (
         f"the first variation along the run, over {len(rates)} steps, at {points} "
         f"point{'s' * (points > 1)} between the reference and the schedule (largest change of a weight "
         f"{float(np.abs(weights - reference).max()):.2g})",
     )
+    if len(questions) == 1 and any(len(batches) > 1 for batches in questions[0].fields.batches.values()):
+        notes += ("one replicate: this is of these very batches; of others, ask with replicates=",)
     return Replicated(np.stack([one.excess for one in paths]), judged(paths), notes)
 
 
