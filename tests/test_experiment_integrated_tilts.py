@@ -160,6 +160,24 @@ def test_replicates_one_by_one_are_counted_as_a_single_one_would_answer(found, s
         assert wrong["right"] == told["judged"] - told["right"]
 
 
+def test_each_half_of_the_seeds_is_the_study_with_these_seeds_alone(found, summary):
+    first = SMALL.predicted_from
+    for half, seeds in ((0, [first]), (1, [first + 1, first + 2])):
+        for told in summary["halves"][half::2]:
+            k, ratios = told["k"], []
+            for row in (row for row in summary["rows"] if row["k"] == k and row["p"] < 0.05):
+                t = list(TARGETS).index(row["target"])
+                pieces_ = [found[name(CELL, k, "predicted", seed)] for seed in seeds]
+                mean = np.mean([np.dot(one["shares"], np.array(one["slopes"])[:, t]) for one in pieces_])
+                ratios.append(row["observed"] / mean)
+            assert (told["seeds"], told["resolved"]) == (len(seeds), len(ratios))
+            assert told["right"] == sum(ratio > 0 for ratio in ratios)
+            if ratios:
+                assert told["ratio"] == pytest.approx(np.median(ratios), rel=1e-6)  # eight digits are kept
+    turned = summed_up(SMALL, flipped(found))["halves"]  # planted: every sign is the other one
+    assert [one["right"] for one in turned] == [one["resolved"] - one["right"] for one in summary["halves"]]
+
+
 def test_a_prediction_is_priced_beside_running_the_same_tilt(summary):
     for told, shown in zip(SMALL.counts, page._prices(summary).rows, strict=True):
         runs = told.predicted * 2 * 2 * 2 * told.k  # sets, schedules, orders of batches, two stages
@@ -176,7 +194,7 @@ def test_a_prediction_is_priced_beside_running_the_same_tilt(summary):
 def test_the_page_shows_the_larger_study_and_the_small_one_beside_it(summary):
     alone, both = page.blocks({"small": summary}), page.blocks({"small": summary, "full": summary})
     assert len(both) == len(alone) + 3
-    assert sum(isinstance(block, Table) for block in alone) == 6
+    assert sum(isinstance(block, Table) for block in alone) == 7
     assert "Committed" in repr(both)
     assert "Committed" not in repr(alone)
     assert page.sentence({"small": summary}) in page.sentence({"small": summary, "full": summary})

@@ -14,7 +14,7 @@ import torch
 from commute_verify import CommuteError
 from commute_verify.report import Figure, Table
 from experiments.optimizer_windows import __main__ as command
-from experiments.optimizer_windows import observed, page, predicted, prices, records
+from experiments.optimizer_windows import observed, page, predicted, prices, records, tables
 from experiments.optimizer_windows.cases import Case, cases, per_step
 from experiments.optimizer_windows.goals import worst
 from experiments.optimizer_windows.parts import COMMITTED, parts
@@ -214,6 +214,30 @@ def test_the_worst_window_is_the_one_that_is_furthest_off_with_its_tail_told():
     )  # fmt: skip
     pooled = {(5, 0): told(0.75, 0.98), (20, 0): told(0.75, 1.3)}  # planted: tails and none in one
     assert [one["value"] for one in worst(pooled, "tilts", lambda k, tail: "")] == [0.75, 1.3]
+
+
+def test_swaps_without_noise_are_told_by_optimizer_and_length():
+    def cell(kind, k, error, right):
+        told = {"error": error, "right": right, "answered": 1, "of": 3}
+        return {"kind": kind, "k": k, "predictors": {"memory": told}}
+
+    cells = [cell("swap", 5, None, 0), cell("tilt", 1, 0.5, 3), cell("swap", 1, 0.25, 2)]
+    shown = tables.swaps({"SGD": {"cells": cells}, "AdamW": {"cells": cells[2:]}}, "")
+    assert shown.rows == (
+        ("SGD", "1", "0.25", "2/3", "1"), ("SGD", "5", "–", "0/3", "1"), ("AdamW", "1", "0.25", "2/3", "1")
+    )  # fmt: skip
+
+
+def test_running_is_called_cheaper_only_where_it_is():
+    rows = [
+        {"K": K, "targets": "the mixture", "steps": {"trajectory": 10 * sweep}}
+        for K, sweep in ((2, 3.5), (3, 7.0), (4, 6.0))  # a step of the window; runs are 3, 7 and 13
+    ]
+    found = {"window": 10, "tilts": {"2": 2, "3": 6, "4": 12}, "rows": rows}
+    assert page._cheaper(found) == "2 domains and the mixture"
+    assert page._cheaper({**found, "rows": rows[1:]}) == "nowhere here"
+    found["tilts"]["3"] = 5  # planted: the reference's own run forgotten
+    assert page._cheaper(found) == "2 domains and the mixture; 3 domains and the mixture"
 
 
 def test_every_case_has_a_row_and_the_page_shows_all_of_it(whole):

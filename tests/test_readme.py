@@ -112,6 +112,11 @@ def test_what_is_said_of_tilts_at_gauss_points_is_what_was_computed():
         f"{right['count']} of the {told['answered']} answers that can be checked",
     ]
     assert quoted(figures) == []
+    first, second = (half for half in result["halves"] if half["k"] == 20)
+    words = [f"{half['right']} of {half['resolved']}{{}} and {half['ratio']:.2f}" for half in (first, second)]
+    assert first["seeds"] == second["seeds"] == 8
+    told = f"the first eight had {words[0].format(' signs')}, the next eight {words[1].format('')}"
+    assert quoted([told]) == []
     right, judged = (sum(cell[key] for cell in result["alone"]) for key in ("right", "judged"))
     assert quoted([f"{right / judged:.0%} of the signs ({right} of {judged} answers, the tilts above)"]) == []
 

@@ -63,7 +63,7 @@ def _made(preset: Preset) -> tuple[dict[str, Any], dict[str, Any]]:
     """Both, made in a folder that goes when they are there."""
     from experiments.gpt2.collect import collected
     from experiments.gpt2.perform import run
-    from experiments.gpt2.predictors.__main__ import predicted
+    from experiments.gpt2.predictors.said import predicted
     from experiments.gpt2.study import Study
 
     with tempfile.TemporaryDirectory() as folder:

@@ -60,6 +60,11 @@ def summed_up(settings: Settings, found: Mapping[str, Any]) -> dict[str, Any]:
             "cells": cells(lambda r: [*r.start, r.case.first, r.case.second]),
             "targets": cells(lambda r: [r.type]),
             "all": total,
+            "halves": [
+                {"k": k, **half}
+                for k in settings.windows.lengths
+                for half in _halves(settings, found, rows, k)
+            ],
             "alone": [_alone(settings, found, rows, k) for k in settings.windows.lengths],
             "goals": _goals(lengths, total),
         }
@@ -89,6 +94,30 @@ def _rows(settings: Settings, found: Mapping[str, Any], cell: Cell, k: int) -> l
         }
         for t, target in enumerate(TARGETS)
     ]
+
+
+def _halves(
+    settings: Settings, found: Mapping[str, Any], rows: list[dict[str, Any]], k: int
+) -> list[dict[str, Any]]:
+    """Signs and ratios of resolved cases from the first half of the predicted seeds, and from the second."""
+    seeds = settings.predicted(k)
+    middle = len(seeds) // 2
+    told = []
+    for some in (seeds[:middle], seeds[middle:]):
+        ratios = []
+        for cell in settings.cells:
+            here = [row for row in rows if (row["start"], *row["pair"], row["k"]) == (*cell, k)]
+            paths = [_path(found[name(cell, k, "predicted", seed)]) for seed in some]
+            mean = np.mean([path.excess for path in paths], axis=0)
+            ratios += [
+                row["observed"] / value
+                for row, value in zip(here, mean, strict=True)
+                if row["p"] < 1 - settings.level
+            ]
+        median = float(np.median(ratios)) if ratios else None
+        right = sum(ratio > 0 for ratio in ratios)
+        told.append({"seeds": len(some), "resolved": len(ratios), "right": right, "ratio": median})
+    return told
 
 
 def _alone(

@@ -20,17 +20,16 @@ import torch
 from commute_verify.errors import CommuteError
 from experiments import results as report
 from experiments.gpt2.lock import alone
-from experiments.gpt2.predictors.asked import Piece, Settings, as_dict, pieces, study_of
+from experiments.gpt2.predictors.asked import Settings, as_dict, pieces, study_of
 from experiments.gpt2.predictors.predict import answers
+from experiments.gpt2.predictors.said import together
 from experiments.gpt2.shards import Shards
-from experiments.gpt2.study import Study, load, save
-from experiments.one_core import on_one_core
+from experiments.gpt2.study import load, save
 from experiments.provenance import circumstances
 from experiments.quadratic.statistics import plain
 from experiments.results import dump
 from experiments.storage import write
 
-FORMAT, VERSION = "commute_verify gpt2 predictors", 1
 COMMAND = "python -m experiments.gpt2.predictors --study … --out …"
 
 
@@ -71,27 +70,6 @@ def run(folder: Path, out: Path, settings: Settings, *, collect: bool = False) -
         write(out.with_suffix(".provenance.json"), text.encode())
     there = [(piece, path) for piece in every if (path := work / f"{piece.name}.json").exists()]
     write(out, dump(publication(together(held, len(every), [(piece, load(path)) for piece, path in there]))))
-
-
-def together(
-    held: dict[str, Any], planned: int, found: Sequence[tuple[Piece, dict[str, Any]]]
-) -> dict[str, Any]:
-    """The answers of the pieces that are there, of so many that are planned."""
-    return {
-        "format": FORMAT,
-        "version": VERSION,
-        "settings": held,
-        "planned": planned,
-        "pieces": [{"weights": dict(piece.weights), **said} for piece, said in found],
-    }
-
-
-@on_one_core
-def predicted(study: Study, settings: Settings) -> dict[str, Any]:
-    """Every piece of a study in one go, for a small one."""
-    shards, every = Shards.open(study.shards), pieces(study)
-    found = [(piece, answers(study, shards, piece, settings)) for piece in every]
-    return together(as_dict(study, settings), len(every), found)
 
 
 def publication(found: dict[str, Any]) -> dict[str, Any]:

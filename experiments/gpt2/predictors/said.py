@@ -1,0 +1,35 @@
+"""What predictors say of a whole study, put together from its pieces."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from experiments.gpt2.predictors.asked import Piece, Settings, as_dict, pieces
+from experiments.gpt2.predictors.predict import answers
+from experiments.gpt2.shards import Shards
+from experiments.gpt2.study import Study
+from experiments.one_core import on_one_core
+
+FORMAT, VERSION = "commute_verify gpt2 predictors", 1
+
+
+def together(
+    held: dict[str, Any], planned: int, found: Sequence[tuple[Piece, dict[str, Any]]]
+) -> dict[str, Any]:
+    """The answers of the pieces that are there, of so many that are planned."""
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "settings": held,
+        "planned": planned,
+        "pieces": [{"weights": dict(piece.weights), **said} for piece, said in found],
+    }
+
+
+@on_one_core
+def predicted(study: Study, settings: Settings) -> dict[str, Any]:
+    """Every piece of a study in one go, for a small one."""
+    shards, every = Shards.open(study.shards), pieces(study)
+    found = [(piece, answers(study, shards, piece, settings)) for piece in every]
+    return together(as_dict(study, settings), len(every), found)
