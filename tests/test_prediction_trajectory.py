@@ -14,6 +14,7 @@ from commute_verify.criterion.prediction import costate, update
 from commute_verify.criterion.prediction.costate import Training
 from commute_verify.criterion.prediction.optimizer import read_optimizer
 from commute_verify.criterion.prediction.predict import first_variation, predict_excess_loss
+from commute_verify.criterion.prediction.states import Shelf
 from commute_verify.criterion.prediction.surface import Surface
 from tests.criterion_models import TinyLM, next_token_loss, one_thread, ragged_tokens
 
@@ -128,11 +129,12 @@ def weights_along(seed=0):
     return w
 
 
-def swept(model, optimizer, clip, w, store=2**30, method="double-backward", mixing=MIXING):
+def swept(model, optimizer, clip, w, store=2**30, method="double-backward", mixing=MIXING, folder=None):
     objective = Objective.of(model, next_token_loss)
     fields = Surface(objective, tokens(1), method)
     rule = read_optimizer(optimizer, model, list(objective.parameters), fields.theta, clip)
-    return Training(fields, rule, RATES, store=store).sweep(w, Surface(objective, tokens(2, 2)), mixing)
+    training = Training(fields, rule, RATES, store=store, folder=folder)
+    return training.sweep(w, Surface(objective, tokens(2, 2)), mixing)
 
 
 def differences(kind, warm, w, h=1e-5):
@@ -267,6 +269,39 @@ def test_states_that_are_run_again_give_the_same_bits_as_states_that_are_kept():
     again = swept(*start("clipped AdamW", "in the middle"), w, store=0)
     assert np.array_equal(kept.sensitivity, again.sensitivity)
     assert np.array_equal(kept.losses, again.losses)
+
+
+@pytest.mark.parametrize("store", [2**30, 0])
+@pytest.mark.parametrize("kind", ["SGD", "momentum", "clipped AdamW"])
+def test_states_in_files_give_the_same_bits_as_states_in_memory(kind, store, tmp_path):
+    w = weights_along()
+    kept = swept(*start(kind, "in the middle"), w)
+    again = swept(*start(kind, "in the middle"), w, store=store, folder=tmp_path)
+    np.testing.assert_array_equal(again.sensitivity, kept.sensitivity)
+    np.testing.assert_array_equal(again.losses, kept.losses)
+    assert not list(tmp_path.iterdir())
+
+
+def test_moments_that_change_places_in_a_file_are_caught(tmp_path, monkeypatch):
+    right, w = Shelf.put, weights_along()
+    kept = swept(*start("AdamW", "in the middle"), w).sensitivity
+    monkeypatch.setattr(
+        Shelf, "put", lambda shelf, s, t: right(shelf, s, (t[0], t[2].abs(), t[1].abs(), t[3]))
+    )
+    wrong = swept(*start("AdamW", "in the middle"), w, folder=tmp_path).sensitivity
+    assert np.abs(wrong - kept).max() > 1e-3 * np.abs(kept).max()
+
+
+def test_a_state_that_cannot_be_written_is_told_and_nothing_is_left(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "save", full)
+    with pytest.raises(CommuteError, match=r"No space left on device.*states="):
+        swept(*start("AdamW", "from the start"), weights_along(), folder=tmp_path)
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(CommuteError, match="can be written to"):
+        swept(*start("AdamW", "from the start"), weights_along(), folder=tmp_path / "absent")
 
 
 def test_one_forward_sweep_serves_all_targets():

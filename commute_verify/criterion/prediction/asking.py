@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -37,6 +38,7 @@ class Options:
     points: int | None = None
     exchange: int | None = None
     seed: int = 0
+    states: str | Path | None = None
 
     def __post_init__(self) -> None:
         """Refuse what is no option."""
@@ -56,6 +58,10 @@ class Options:
                 object.__setattr__(self, what, checked.whole(count, what, 1))
         seed = checked.whole(self.seed, "seed", 0, SEEDS, f"from 0 to {SEEDS}")
         object.__setattr__(self, "seed", seed)
+        if self.states is not None and not (
+            isinstance(self.states, str | Path) and Path(self.states).is_dir()
+        ):
+            raise CommuteError(f"states={self.states!r} is no folder; give one that is there, or None")
 
 
 @dataclass(frozen=True)
@@ -127,6 +133,7 @@ def ask(
             options.points,
             options.exchange or 0,
             options.seed,
+            None if options.states is None else Path(options.states),
         )
         for trained, kept in parts
     ]

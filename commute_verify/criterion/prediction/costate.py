@@ -7,7 +7,8 @@ costate p carried back from ∇L_t(θ_N), memory included, and ḡ_s the part th
 
 For plain SGD ḡ_s = −η p_{s+1}, and what changes from step to step is η² times the bracket with the costate.
 One forward sweep serves all targets; a product with H_k is taken for each target, step and domain trained.
-States are kept on the CPU, all of them where they are small, else every √N-th, to be run again from there.
+States are kept on the CPU or in files, all of them where they are small, else every √N-th, to be run again
+from there.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +27,7 @@ from torch import Tensor
 from commute_verify.criterion.objective import NotFiniteError, located
 from commute_verify.criterion.prediction.answer import DivergenceError
 from commute_verify.criterion.prediction.optimizer import Optimizer
+from commute_verify.criterion.prediction.states import Shelf, shelf
 from commute_verify.criterion.prediction.surface import Derivatives, Surface
 from commute_verify.criterion.prediction.update import State, advance, initial, pulled_back
 from commute_verify.errors import CommuteError
@@ -42,19 +45,13 @@ class Sweep(NamedTuple):
     losses: Array
 
 
-class _Taken(NamedTuple):
-    """A step on the way: the state before it and the gradient that it took, on the CPU."""
-
-    state: State
-    gradient: Tensor
-
-
 @dataclass(frozen=True, eq=False)
 class Training:
     """A run to come: what is trained on, by which rule, and how random numbers are drawn.
 
     Step s takes batch s of every domain of ``fields`` that has weight; the batches of the first ``exchange``
-    steps and those of as many next ones change places. ``rates`` (N,) are learning rates.
+    steps and those of as many next ones change places. ``rates`` (N,) are learning rates. States are kept in
+    files under ``folder``, or in memory.
     """
 
     fields: Surface
@@ -63,6 +60,7 @@ class Training:
     seed: int = 0
     store: int = STORE
     exchange: int = 0
+    folder: Path | None = None
 
     def __post_init__(self) -> None:
         """Check that there is a batch for every step."""
@@ -80,21 +78,22 @@ class Training:
         one = sum(t.numel() * t.element_size() for t in (*state, state.theta))
         length = steps if steps * one <= self.store else math.ceil(math.sqrt(steps))
         starts = list(range(0, steps, length))
-        marks: dict[int, State] = {}
-        kept: list[_Taken] = []
-        for start in starts:
-            marks[start] = _to(state, torch.device("cpu"))
-            state, kept = self._run(state, weights, start, min(start + length, steps), start == starts[-1])
-        losses, cotangent = self._targets(state.theta, held_out, mixing)
+        device = self.fields.theta.device
         sensitivity = np.zeros((len(mixing), steps, weights.shape[1]))
-        for start in reversed(starts):
-            if start != starts[-1]:
-                here = _to(marks[start], self.fields.theta.device)
-                _, kept = self._run(here, weights, start, start + length, True)
-            for s in reversed(range(start, start + len(kept))):
-                cotangent, slopes = self._back(kept.pop(), weights, s, cotangent)
-                sensitivity[:, s] = slopes
-            del marks[start]
+        with shelf(self.folder) as marks, shelf(self.folder) as taken:
+            for start in starts[:-1]:
+                marks.put(start, state)
+                state = self._run(state, weights, start, start + length)
+            state = self._run(state, weights, starts[-1], steps, taken)
+            losses, cotangent = self._targets(state.theta, held_out, mixing)
+            for start in reversed(starts):
+                stop = min(start + length, steps)
+                if stop < steps:
+                    self._run(State(*marks.take(start, device)), weights, start, stop, taken)
+                for s in reversed(range(start, stop)):
+                    *before, g = taken.take(s, device)
+                    cotangent, slopes = self._back(State(*before), g, weights, s, cotangent)
+                    sensitivity[:, s] = slopes
         if not np.isfinite(sensitivity).all():
             raise DivergenceError(
                 "the first variation is not finite: the run amplifies its steps beyond all numbers; shorten "
@@ -104,30 +103,26 @@ class Training:
 
     def losses(self, weights: Array, held_out: Surface, mixing: Array) -> Array:
         """L_t(θ_N) (T,) after the steps along ``weights`` (N, K), forward alone."""
-        state, _ = self._run(initial(self.optimizer, self.fields.theta), weights, 0, len(weights), False)
+        state = self._run(initial(self.optimizer, self.fields.theta), weights, 0, len(weights))
         return self._targets(state.theta, held_out, mixing)[0]
 
-    def _run(
-        self, state: State, weights: Array, start: int, stop: int, keep: bool
-    ) -> tuple[State, list[_Taken]]:
-        kept = []
+    def _run(self, state: State, weights: Array, start: int, stop: int, taken: Shelf | None = None) -> State:
+        """The state at ``stop``; a shelf keeps the state before each step, and the gradient that it took."""
         for s in range(start, stop):
             g = torch.zeros_like(state.theta)
             for k, w in enumerate(weights[s]):
                 if w:
                     g.add_(self._derivatives(state.theta, k, s, []).gradient, alpha=float(w))
-            if keep:
-                kept.append(_Taken(_to(state, torch.device("cpu")), g.cpu()))
+            if taken is not None:
+                taken.put(s, (*state, g))
             state = advance(self.optimizer, state, g, float(self.rates[s]), s)
             if not bool(state.theta.isfinite().all()):
                 raise DivergenceError(
                     f"the parameters are not finite after step {s} of the window; lower the learning rate"
                 )
-        return state, kept
+        return state
 
-    def _back(self, taken: _Taken, weights: Array, s: int, after: State) -> tuple[State, Array]:
-        device = self.fields.theta.device
-        state, g = _to(taken.state, device), taken.gradient.to(device)
+    def _back(self, state: State, g: Tensor, weights: Array, s: int, after: State) -> tuple[State, Array]:
         before, reached = pulled_back(self.optimizer, state, g, float(self.rates[s]), s, after)
         slopes = np.zeros((len(reached), weights.shape[1]))
         theta = before.theta.clone()
@@ -167,7 +162,3 @@ class Training:
             torch.zeros_like(u) if self.optimizer.remembers else none,
             torch.zeros_like(u) if self.optimizer.adaptive else none,
         )
-
-
-def _to(state: State, device: torch.device) -> State:
-    return State(*(t.to(device) for t in state))

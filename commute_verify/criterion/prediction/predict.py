@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -73,6 +74,7 @@ def predict_excess_loss(
     points: int | None = None,
     exchange: int | None = None,
     params: Callable[[str], bool] | None = None,
+    states: str | Path | None = None,
     seed: int = 0,
 ) -> Prediction:
     """Predict L_t(θ after the schedule) − L_t(θ after constant weights with the same totals), every target.
@@ -122,7 +124,8 @@ def predict_excess_loss(
     luck of which batch falls into which stage, of first order in the learning rate and larger than the effect
     in short windows, is then gone; it costs twice as much. Batches of later stages stay where they are, and a
     k that is no stage's length leaves some of the luck. Other predictors are not changed by it.
-    ``method`` is how products are taken.
+    ``method`` is how products are taken. The trajectory keeps the states of the run, all of them up to 1 GiB
+    and else every √N-th, on the CPU, or in files of the folder ``states``, which are gone at the end.
 
     The model, its gradients, buffers, modes and all random states are left as they were. Raises CommuteError
     on bad input.
@@ -140,7 +143,7 @@ def predict_excess_loss(
     (True, True)
     """
     options = Options(
-        replicates, target_model, dynamics, method, tolerance, max_products, points, exchange, seed
+        replicates, target_model, dynamics, method, tolerance, max_products, points, exchange, seed, states
     )
     setting = Setting(optimizer, against, lr, clip_norm, params)
     if predictor != "auto" and predictor not in RUNGS:
@@ -173,6 +176,7 @@ def first_variation(
     exchange: int | None = None,
     method: ProductMethod = "double-backward",
     params: Callable[[str], bool] | None = None,
+    states: str | Path | None = None,
     seed: int = 0,
 ) -> FirstVariation:
     """∂L_t(θ_N)/∂w_k(s) of every target, step and domain along a schedule, by one sweep.
@@ -195,7 +199,7 @@ def first_variation(
     >>> found.predict(*tilts)["a"].value > 0 > found.predict(*tilts)["b"].value
     True
     """
-    options = Options(replicates, method=method, exchange=exchange, seed=seed)
+    options = Options(replicates, method=method, exchange=exchange, seed=seed, states=states)
     setting = Setting(optimizer, None, lr, clip_norm, params)
     checked.module(model)
     with undisturbed(model, _loaders(domains, held_out), options.seed):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +41,7 @@ class Question:
     points: int | None
     exchange: int
     seed: int
+    states: Path | None
 
     @property
     def asked(self) -> list[int]:

@@ -63,7 +63,14 @@ def _trainings(question: Question) -> list[Training]:
     """The run to come, and the same with the batches of two stages exchanged."""
     rates = question.window.per_step()[2]
     return [
-        Training(question.fields, question.optimizer, rates, question.seed, exchange=steps)
+        Training(
+            question.fields,
+            question.optimizer,
+            rates,
+            question.seed,
+            exchange=steps,
+            folder=question.states,
+        )
         for steps in ((0, question.exchange) if question.exchange else (0,))
     ]
 
