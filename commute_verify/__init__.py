@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from commute_verify.criterion.estimation import order_effect as order_effect
     from commute_verify.criterion.order_probe import OrderProbe as OrderProbe
     from commute_verify.criterion.pooled import pooled as pooled
+    from commute_verify.criterion.prediction import drawn_mixture as drawn_mixture
     from commute_verify.criterion.prediction import first_variation as first_variation
     from commute_verify.criterion.prediction import predict_excess_loss as predict_excess_loss
     from commute_verify.criterion.products import hvp as hvp
@@ -34,6 +35,7 @@ _HOME = {
     "OrderEffect": "commute_verify.criterion",
     "OrderProbe": "commute_verify.criterion",
     "coordinate_functions": "commute_verify.codegen",
+    "drawn_mixture": "commute_verify.criterion",
     "first_variation": "commute_verify.criterion",
     "hvp": "commute_verify.criterion",
     "lie_bracket": "commute_verify.criterion",

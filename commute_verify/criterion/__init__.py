@@ -8,8 +8,10 @@ from commute_verify.criterion.order_probe import OrderProbe
 from commute_verify.criterion.pooled import pooled
 from commute_verify.criterion.preconditioner import AdamPreconditioner
 from commute_verify.criterion.prediction import (
+    DrawnMixture,
     FirstVariation,
     Prediction,
+    drawn_mixture,
     first_variation,
     predict_excess_loss,
 )
@@ -18,6 +20,7 @@ from commute_verify.criterion.products import hvp, lie_bracket
 __all__ = [
     "AdamPreconditioner",
     "Cost",
+    "DrawnMixture",
     "ExcessLoss",
     "FirstVariation",
     "NoiseEffect",
@@ -28,6 +31,7 @@ __all__ = [
     "Preference",
     "Tilt",
     "Violation",
+    "drawn_mixture",
     "first_variation",
     "hvp",
     "lie_bracket",
