@@ -32,48 +32,84 @@ def study(
     processes can share the work of one folder: ``--only 1/2`` and ``--only 2/2``. The last writes the files.
     `beside` are further files of the pieces, by their ending: ``{"cases.csv": rows}`` writes full.cases.csv.
     """
-    parser = argparse.ArgumentParser(prog=f"python -m {module}", description=together.__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="folder of full.json")
-    parser.add_argument("--only", metavar="I/N", default="1/1", help="every N-th piece from the I-th")
-    options = parser.parse_args(argv)
-    out: Path = options.out
+    options = parser(module, together.__doc__).parse_args(argv)
+    return told(module, lambda: carry_out(module, pieces, together, options, code=code, beside=beside))
+
+
+def parser(module: str, description: str | None) -> argparse.ArgumentParser:
+    """The options of a study: the folder, and a share of the pieces."""
+    found = argparse.ArgumentParser(prog=f"python -m {module}", description=description)
+    found.add_argument("--out", type=Path, required=True, help="folder of full.json")
+    found.add_argument("--only", metavar="I/N", default="1/1", help="every N-th piece from the I-th")
+    return found
+
+
+def told(module: str, work: Callable[[], None]) -> int:
+    """Do the work of a command; return 0, 2 after bad input, or 130 after Ctrl-C, each with a line."""
     try:
-        mine = pieces[_share(options.only)]
-        experiment = Experiment(module.replace(".", "-"), lambda scale: mine, lambda results: (), code=code)
-        kept = FinishedParts(out)
-        compute([experiment], "full", kept, EarlierRun({}, here=False))
-        there = {part.name: kept.load(experiment, part) for part in pieces}
-        whole = {part: saved for part, saved in there.items() if saved}
-        missing = [part for part, saved in there.items() if not saved]
-        if missing:
-            print(f"{len(missing)} pieces of other shares are missing, the first is {missing[0]}")
-            return 0
-        found = {part: saved["result"] for part, saved in whole.items()}
-        publication = {
-            "format": FORMAT,
-            "version": VERSION,
-            "command": f"python -m {module} --out …",
-            "result": together(found),
-        }
-        seconds = {f"{experiment.name}/{part}": saved["seconds"] for part, saved in whole.items()}
-        provenance = {"argv": ["python", "-m", module], "seconds": seconds, **circumstances()}
-        publish(
-            out,
-            {
-                "full.json": dump(publication),
-                "full.provenance.json": (json.dumps(provenance, sort_keys=True, indent=1) + "\n").encode(),
-                **{f"full.{ending}": make(found).encode() for ending, make in (beside or {}).items()},
-            },
-        )
-        kept.clear()
+        work()
     except CommuteError as error:
         print(f"{module}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("stopped; finished pieces are kept: give the same command to go on", file=sys.stderr)
         return 130
-    print(f"{out / 'full.json'} is written")
     return 0
+
+
+def carry_out(
+    module: str,
+    pieces: Sequence[Part],
+    together: Callable[[Mapping[str, Any]], dict[str, Any]],
+    options: argparse.Namespace,
+    *,
+    code: tuple[str, ...],
+    beside: Mapping[str, Callable[[Mapping[str, Any]], str]] | None = None,
+    command: str = "--out …",
+    collect: bool = False,
+) -> None:
+    """Compute the share of the pieces, and write the files where all are there.
+
+    With ``collect`` nothing is computed, and what is there is put together and stays. ``command`` is what
+    stands after the module's name in the command that makes the file.
+    """
+    out: Path = options.out
+    mine = pieces[_share(options.only)]
+    experiment = Experiment(module.replace(".", "-"), lambda scale: mine, lambda results: (), code=code)
+    kept = FinishedParts(out)
+    if not collect:
+        compute([experiment], "full", kept, EarlierRun({}, here=False))
+    there = {part.name: kept.load(experiment, part) for part in pieces}
+    whole = {part: saved for part, saved in there.items() if saved}
+    missing = [part for part, saved in there.items() if not saved]
+    if collect and not whole:
+        raise CommuteError(
+            f"{out} holds no finished piece of this code and these settings: give the command "
+            "without --collect"
+        )
+    if missing and not collect:
+        print(f"{len(missing)} pieces of other shares are missing, the first is {missing[0]}")
+        return
+    found = {part: saved["result"] for part, saved in whole.items()}
+    publication = {
+        "format": FORMAT,
+        "version": VERSION,
+        "command": f"python -m {module} {command}",
+        "result": together(found),
+    }
+    seconds = {f"{experiment.name}/{part}": saved["seconds"] for part, saved in whole.items()}
+    provenance = {"argv": ["python", "-m", module], "seconds": seconds, **circumstances()}
+    publish(
+        out,
+        {
+            "full.json": dump(publication),
+            "full.provenance.json": (json.dumps(provenance, sort_keys=True, indent=1) + "\n").encode(),
+            **{f"full.{ending}": make(found).encode() for ending, make in (beside or {}).items()},
+        },
+    )
+    if not collect:
+        kept.clear()
+    print(f"{out / 'full.json'} is written")
 
 
 def _share(given: str) -> slice:

@@ -128,7 +128,7 @@ class FinishedParts:
 
     def clear(self) -> None:
         """Remove all that is kept: the report is out."""
-        shutil.rmtree(self._folder.parent)
+        shutil.rmtree(self._folder.parent, ignore_errors=True)
 
     def _path(self, experiment: Experiment, part: Part) -> Path:
         return self._folder / f"{experiment.name}.{part.name}.json"

@@ -1,6 +1,7 @@
 """Predictors on a finished study: their batches, the first variation by brute force, and the table."""
 
 import json
+from argparse import Namespace
 from dataclasses import replace
 
 import pytest
@@ -28,6 +29,7 @@ from experiments.gpt2.presets import SMOKE, Base, Criterion
 from experiments.gpt2.settings import Architecture
 from experiments.gpt2.shards import Shards
 from experiments.gpt2.study import Study, save
+from experiments.results import load_committed
 
 TINY = replace(
     SMOKE,
@@ -48,7 +50,7 @@ TINY = replace(
     criterion=Criterion(batches=12, sequences=4, power_steps=3),
     limit_bytes=60_000,
 )
-SETTINGS = Settings(held_out=6, memory=4, frozen=4, products=3)
+SETTINGS = Settings(held_out=6, local=4, memory=4, frozen=4, products=3)
 WEIGHTS = {"zwei": 0.5, "eins": 0.5}
 PIECE = Piece("trajectory", WEIGHTS, 6, 2, (0.2,))
 
@@ -140,6 +142,42 @@ def test_the_integrated_trajectory_is_what_training_does_in_both_orders_of_batch
         assert cell["value"] != pytest.approx(each[0], rel=0.02)  # one order of batches alone
 
 
+def excess_by_drawing(study, shards, places):
+    """Half of L(θ_12) − L(θ_21) by PyTorch's own AdamW on batches of 14 and 6 sequences."""
+    data = Data(study, shards, replace(PIECE, kind="drawn"), SETTINGS)
+    ends = []
+    for sign in (1, -1):
+        start = checkpoint.load(checkpoint.folder_of(study.run(WEIGHTS), 6))
+        model = start.model()
+        optimizer = optimizer_for(model, TINY.training)
+        load_optimizer(optimizer, start.optimizer_state())
+        for step in range(4):
+            leads = "zwei" if (step < 2) == (sign > 0) else "eins"
+            drawn = [
+                data.drawn[name][14 * places[step] :][: 14 if name == leads else 6]
+                for name in ("zwei", "eins")
+            ]
+            optimizer.zero_grad()
+            total, count = loss_fn(model, torch.cat(drawn))
+            (total / count).backward()
+            optimizer.step()
+        with torch.no_grad():
+            pairs = [loss_fn(model.double(), data.held_out[name][0]) for name in ("zwei", "eins")]
+        ends.append([float(total / count) for total, count in pairs])
+    return [(one - other) / 2 for one, other in zip(*ends, strict=True)]
+
+
+def test_drawn_batches_are_those_of_training_in_both_orders_of_them(study, shards):
+    cells = answers(study, shards, replace(PIECE, kind="drawn"), SETTINGS)["cells"]
+    each = [excess_by_drawing(study, shards, places) for places in ((0, 1, 2, 3), (2, 3, 0, 1))]
+    for cell, *seen in zip(cells, *each, strict=True):
+        assert cell["value"] == pytest.approx(sum(seen) / 2, rel=0.02), cell  # three points, float32
+        assert cell["value"] != pytest.approx(seen[0], rel=0.02)
+    weighted = answers(study, shards, replace(PIECE, kind="integrated"), SETTINGS)["cells"]
+    for cell, other in zip(cells, weighted, strict=True):
+        assert cell["value"] != pytest.approx(other["value"], rel=0.02)
+
+
 def gradient(model, batch):
     total, count = loss_fn(model, batch)
     return torch.autograd.grad(total / count, list(model.parameters()))
@@ -178,6 +216,29 @@ def test_memory_is_what_the_optimizer_makes_of_gradients_that_stay(study, shards
         assert cell["value"] != pytest.approx(2 * observed, rel=0.2)
 
 
+def test_every_kind_is_asked_of_every_tilt(study):
+    for kind in ("trajectory", "memory", "local-3", "frozen-curvature", "integrated", "drawn"):
+        asked = [
+            (piece.window, delta)
+            for piece in pieces(study, Settings())
+            if piece.kind == kind
+            for delta in piece.deltas
+        ]
+        assert sorted(asked) == [(2, 0.2), (4, 0.1), (4, 0.2)]
+    short = [piece for piece in pieces(study, replace(SETTINGS, integrated=2)) if piece.kind == "integrated"]
+    assert [piece.window for piece in short] == [2]
+
+
+def test_local_3_takes_one_order_against_the_other(study, shards):
+    both = [
+        answers(study, shards, replace(PIECE, kind="local-3", deltas=(delta,)), SETTINGS)["cells"]
+        for delta in (0.2, -0.2)
+    ]
+    for one, other in zip(*both, strict=True):
+        assert one["value"] == pytest.approx(-other["value"], rel=1e-3)  # float32
+        assert one["quantity"] in ("flow time · λ_max", "the third order over the sum")
+
+
 def test_frozen_curvature_takes_one_order_against_the_other(study, shards):
     both = [
         answers(study, shards, replace(PIECE, kind="frozen-curvature", deltas=(delta,)), SETTINGS)["cells"]
@@ -188,32 +249,55 @@ def test_frozen_curvature_takes_one_order_against_the_other(study, shards):
 
 
 def test_a_run_keeps_its_pieces_and_refuses_other_settings(study, tmp_path, monkeypatch):
-    out, made = tmp_path / "tiny-predictors.json", []
+    made, every = [], [piece.name for piece in pieces(study, Settings())]
 
-    def told(_, __, piece, ___):
+    def told(_, piece, __):
         made.append(piece.name)
         return {"step": piece.step, "window": piece.window, "predictor": piece.kind, "cells": []}
 
-    monkeypatch.setattr(command, "answers", told)
-    assert command.main(["--study", str(study.out), "--out", str(out)]) == 0
-    held = json.loads(out.read_bytes())
-    assert len(made) == len(pieces(study)) == held["result"]["planned"] == len(held["result"]["pieces"])
-    assert command.main(["--study", str(study.out), "--out", str(out)]) == 0
-    assert len(made) == len(pieces(study))
-    assert json.loads(out.read_bytes()) == held
-    with pytest.raises(CommuteError, match="memory"):
-        command.run(study.out, out, replace(Settings(), memory=3))
+    monkeypatch.setattr(command, "said", told)
+    given = ["--study", str(study.out), "--out", str(tmp_path)]
+    assert command.main([*given, "--collect"]) == 2  # nothing is there
+    assert command.main([*given, "--only", "1/2"]) == 0
+    assert made == every[::2]
+    assert not (tmp_path / "full.json").exists()
+    assert command.main([*given, "--collect"]) == 0
+    half = load_committed(tmp_path / "full.json")["result"]
+    assert (half["planned"], len(half["pieces"])) == (len(every), len(every[::2]))
+    assert command.main(given) == 0
+    assert sorted(made) == sorted(every)
+    whole = load_committed(tmp_path / "full.json")["result"]
+    assert [piece["predictor"] for piece in whole["pieces"]] == [
+        piece.kind for piece in pieces(study, Settings())
+    ]
+
+
+def test_kept_pieces_of_other_settings_or_of_another_study_are_made_again(study, tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(command, "said", lambda _, piece, __: made.append(piece.name) or {"cells": []})
+    options = Namespace(study=study.out, out=tmp_path, only="1/2", collect=False)
+    mine = pieces(study, Settings())[::2]
+    for settings in (Settings(), Settings(), Settings(memory=3)):
+        command.run(options, settings)
+    assert len(made) == 2 * len(mine)
+    results = study.out / "results.json"
+    held = results.read_bytes()
+    try:
+        results.write_bytes(held + b"\n")
+        command.run(options, Settings(memory=3))
+    finally:
+        results.write_bytes(held)
+    assert len(made) == 3 * len(mine)
 
 
 def test_no_path_of_the_study_is_in_the_results(study, tmp_path, monkeypatch):
-    out = tmp_path / "tiny-predictors.json"
-    monkeypatch.setattr(command, "answers", lambda *_: {"cells": []})
-    command.run(study.out, out, Settings())
-    assert str(study.out) not in out.read_text()
+    monkeypatch.setattr(command, "said", lambda *_: {"cells": []})
+    assert command.main(["--study", str(study.out), "--out", str(tmp_path)]) == 0
+    assert not any(str(study.out) in file.read_text() for file in tmp_path.iterdir())
 
 
 def test_bad_input_is_told_in_one_line(tmp_path, capsys):
-    assert command.main(["--study", str(tmp_path), "--out", str(tmp_path / "x.json")]) == 2
+    assert command.main(["--study", str(tmp_path), "--out", str(tmp_path / "x")]) == 2
     assert capsys.readouterr().err.count("\n") == 1
 
 
@@ -237,7 +321,7 @@ def predictions(comparison, factor, answered=True):
         for (run, step, window), cells in by_piece.items()
         for kind in ("trajectory", "memory")
     ]
-    settings = {"frozen": 4, "products": 3}
+    settings = {"local": 4, "frozen": 4, "products": 3, "integrated": 20}
     return {"settings": settings, "planned": len(made), "pieces": made}
 
 

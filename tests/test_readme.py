@@ -142,18 +142,34 @@ def test_what_is_said_of_predictors_on_two_languages_is_what_was_computed():
     committed = {part.name: part.committed for part in language_parts("smoke") if part.committed}
     study, said = (load_committed(committed[name])["result"] for name in ("cpu", "cpu-predictors"))
     found = predictors.cells(compare(study), said)
-    three, one = found["integrated"], found["trajectory"]
-    short = [cell for cell in one if cell.window == 5]
-    beyond = [cell for cell in one if cell.window != 5]
+    one, drawn, weighted = (
+        {within: [cell for cell in found[name] if (cell.window == 5) == within] for within in (True, False)}
+        for name in ("trajectory", "drawn", "integrated")
+    )
+
+    def right(cells):
+        return sum(cell.right for cell in cells)
+
+    def of(cells):
+        return f"{right(cells)} of {len(cells)}"
+
+    answered, losses = ([cell for cell in found[name] if cell.answered] for name in ("drawn", "integrated"))
+    assert {cell.window for cell in drawn[False]} == {cell.window for cell in weighted[False]} == {20}
     figures = [
-        f"the sign of all {sum(cell.right for cell in three)} cases at Δt = 5",
-        f"answer {sum(cell.answered for cell in three)} of them",
-        f"predicted {predictors._ratio(three).split(chr(0xA0))[0]} in the median",
-        f"has {sum(cell.right for cell in short)} of the {len(short)}, "
-        f"and {sum(cell.right for cell in beyond)} of {len(beyond)} beyond",
+        f"the sign of {of(drawn[True])} cases at Δt = 5 and of {of(drawn[False])} at Δt = 20",
+        f"answer {len(answered)} of them, {right(answered)} rightly",
+        f"predicted {predictors._ratio(found['drawn']).split(chr(0xA0))[0]} in the median",
+        f"have all {right(weighted[True])} signs at Δt = 5 but {of(weighted[False])} at Δt = 20",
+        f"and {of(losses)} answers are right",
+        f"has {right(one[True])} of the {len(one[True])}, and {of(one[False])} beyond",
     ]
-    assert len(three) == sum(cell.right for cell in three)
     assert quoted(figures) == []
+    page = " ".join((ROOT / "docs" / "predicting.md").read_text().split())
+    assert (
+        f"of {of(drawn[True])} cases at Δt = 5 and of {of(drawn[False])} at Δt = 20 so, and of "
+        f"{of(weighted[True])} and of {of(weighted[False])} with weighted losses" in page
+    )
+    assert f"of {of(one[True])} cases at Δt = 5 and of {of(one[False])} beyond" in page
 
 
 def test_what_is_said_of_plans_is_what_was_computed():

@@ -22,24 +22,31 @@ from torch import Tensor
 
 from commute_verify.criterion import checked
 from commute_verify.criterion.objective import Batch
+from commute_verify.criterion.prediction.predict import Predictor
 from commute_verify.criterion.prediction.question import listed
 from commute_verify.errors import CommuteError
 from commute_verify.schedules import WeightSchedule
 
 Counts = NDArray[np.int64]
 
-MOVED = " that moves"
+MOVED = ", in one run only"
 """Ends the name of the domain of the sequences that only one of the two runs has in a step."""
 
 
+MOST = 2**31
+"""The most sequences of a step."""
+
+
 class DrawnMixture(TypedDict):
-    """Arguments of ``predict_excess_loss``."""
+    """Arguments of ``predict_excess_loss``; the other predictors know nothing of the noise."""
 
     domains: dict[str, list[Batch]]
     schedule: WeightSchedule
     targets: dict[str, dict[str, float]]
     against: WeightSchedule
     held_out: dict[str, list[Batch]]
+    predictor: Predictor
+    replicates: int
 
 
 def drawn_mixture(
@@ -51,13 +58,15 @@ def drawn_mixture(
     *,
     replicates: int = 1,
 ) -> DrawnMixture:
-    """What to ask of a run that draws ``counts`` sequences a step, against one that draws ``against``.
+    """What to ask the trajectory of a run that draws ``counts`` sequences a step, against another.
 
-    ``sequences`` maps each of K domains to (n, …), one row for each sequence, all of which weigh alike in a
-    batch's loss; ``counts`` and ``against`` (N, K) are whole numbers of sequences, each row summing to the
-    batch, B. ``held_out``, ``targets`` and ``replicates`` are those of ``predict_excess_loss``; a replicate
-    takes sequences of its own, as many as the larger of the two runs does of a domain in a step, or one or
-    two more. Raises CommuteError on bad input.
+    ``sequences`` maps each of K domains to (n, …), one row for each sequence, in random order, all of which
+    weigh alike in a batch's loss, without padding; ``counts``, and ``against`` of the other run, (N, K) are
+    whole numbers of sequences, each row summing to the batch, B. ``held_out`` are batches of other sequences.
+    A replicate takes sequences of its own, the same for both runs: max(min(n, n'), 1) of a domain in a step
+    where one draws n and the other n', and max(|n − n'|, 1) more if they ever differ. With ``exchange=k``
+    steps s and s + k change batches: they should draw alike, as they do in two constant stages. Raises
+    CommuteError on bad input.
 
     >>> import torch
     >>> model = torch.nn.Linear(2, 1, bias=False, dtype=torch.float64)
@@ -69,13 +78,13 @@ def drawn_mixture(
     >>> held_out = {name: [rows[60:]] for name, rows in data.items()}
     >>> mixture = drawn_mixture(data, a_first, a_first[::-1], held_out)
     >>> mixture["schedule"].domains
-    ('a', 'b', 'a that moves', 'b that moves')
+    ('a', 'b', 'a, in one run only', 'b, in one run only')
     >>> mixture["schedule"].weights[0].tolist(), mixture["against"].weights[0].tolist()
     ([0.25, 0.25, 0.5, 0.0], [0.25, 0.25, 0.0, 0.5])
     >>> from commute_verify.criterion import predict_excess_loss
     >>> optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
-    >>> predict_excess_loss(model, loss_fn, **mixture, optimizer=optimizer, exchange=4)["a"].value > 0
-    True
+    >>> predict_excess_loss(model, loss_fn, **mixture, optimizer=optimizer, exchange=4)["a"].predictor
+    'trajectory'
     """
     names = checked.domain_names(sequences)
     wanted = checked.targets(targets, names)
@@ -85,7 +94,7 @@ def drawn_mixture(
             f"held_out names {', '.join(own)} and sequences {', '.join(names)}; give the same names"
         )
     if taken := [name for name in names if name.endswith(MOVED)]:
-        raise CommuteError(f"a domain is called {taken[0]!r}, as its moving part is; give another name")
+        raise CommuteError(f"a domain is called {taken[0]!r}, as a part of another is; give another name")
     parts = checked.whole(replicates, "replicates", 1)
     run, other = (_counts(given, what, names) for given, what in ((counts, "counts"), (against, "against")))
     batch = int(run[0].sum())
@@ -107,7 +116,13 @@ def drawn_mixture(
     ]
     kept = {name: own[name.removesuffix(MOVED)] if name not in own else own[name] for name in domains}
     return DrawnMixture(
-        domains=domains, schedule=schedules[0], targets=wanted, against=schedules[1], held_out=kept
+        domains=domains,
+        schedule=schedules[0],
+        targets=wanted,
+        against=schedules[1],
+        held_out=kept,
+        predictor="trajectory",
+        replicates=parts,
     )
 
 
@@ -116,11 +131,13 @@ def _counts(given: ArrayLike, what: str, names: list[str]) -> Counts:
     wanted = f"give whole numbers of sequences, (steps, {len(names)}), that sum to the batch in every step"
     try:
         found: NDArray[Any] = np.asarray(given)
-    except ValueError as error:
-        raise CommuteError(f"{what} has rows of different lengths; {wanted}") from error
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise CommuteError(f"{what} is no table of numbers ({error}); {wanted}") from error
     if found.ndim != 2 or found.shape[1] != len(names) or not len(found):
         raise CommuteError(f"{what} has shape {found.shape}; {wanted}")
-    if found.dtype.kind not in "iuf" or not np.all((found >= 0) & (found == np.floor(found))):
+    if found.dtype.kind not in "iuf" or not np.all(
+        (found >= 0) & (found <= MOST) & (found == np.floor(found))
+    ):
         raise CommuteError(f"{what} holds what is no number of sequences; {wanted}")
     sums = np.unique(found.sum(axis=1))
     if len(sums) > 1 or not sums[0]:
@@ -134,7 +151,10 @@ def _dealt(rows: Tensor, sizes: Counts, name: str) -> list[list[Tensor]]:
         raise CommuteError(f"{checked.shown(f'sequences of {name!r}', rows)}; give a tensor, a row for each")
     need = int(sizes.sum())
     if len(rows) < need:
-        raise CommuteError(f"domain {name!r} holds {len(rows)} sequences, and {need} are needed; give more")
+        raise CommuteError(
+            f"domain {name!r} holds {len(rows)} sequences, and {need} are needed, at least one for each "
+            "step; give more"
+        )
     batches = iter(torch.split(rows[:need], sizes.T.ravel().tolist()))
     dealt: list[list[Tensor]] = [[] for _ in sizes]
     for _ in range(sizes.shape[1]):

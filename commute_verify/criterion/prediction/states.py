@@ -33,9 +33,10 @@ class Shelf:
                     np.save(file, t.cpu().numpy(), allow_pickle=False)
         except OSError as error:
             size = sum(t.numel() * t.element_size() for t in tensors) / 2**20
+            reason = error.strerror or error
             raise CommuteError(
-                f"cannot keep a state of {size:.0f} MiB in {self._folder.parent} ({error.strerror}); make "
-                "room there, or give another folder as states="
+                f"cannot keep a state of {size:.3g} MiB in {self._folder.parent} ({reason}); "
+                "make room there, or give another folder as states="
             ) from error
 
     def take(self, number: int, device: torch.device) -> list[Tensor]:

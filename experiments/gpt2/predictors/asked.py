@@ -7,15 +7,21 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from commute_verify.errors import CommuteError
 from commute_verify.schedules import WeightSchedule
 from experiments.gpt2.interventions import run_name
+from experiments.gpt2.order import Counts, counts_exact
 from experiments.gpt2.presets import Base, Criterion, Preset
 from experiments.gpt2.settings import Training
 from experiments.gpt2.study import Study, load
 
+LOCAL_3: Literal["local-3"] = "local-3"
 FROZEN: Literal["frozen-curvature"] = "frozen-curvature"
 INTEGRATED = "integrated"
+DRAWN = "drawn"
+"""The integrated trajectory of weighted losses, and of batches that are drawn, as the study draws them."""
 
 
 @dataclass(frozen=True)
@@ -24,15 +30,19 @@ class Settings:
 
     A step of the trajectory takes as many sequences of a domain as the study's own constant weights give it,
     so that its gradients are as noisy. ``held_out`` sequences of a domain are what targets are taken from,
-    ``memory`` and ``frozen`` what those two predictors take for a domain's gradient and curvature;
-    ``products`` bounds each Krylov space of frozen curvature, whose tolerance is ``tolerance``.
+    ``memory`` and ``frozen`` what those two predictors take for a domain's gradient and curvature, ``local``
+    what local-3 takes for targets as well, of which it has third derivatives; ``products`` bounds each Krylov
+    space of frozen curvature, to ``tolerance``. Windows of up to ``integrated`` steps are asked of the
+    integrated trajectories, which are the dearest.
     """
 
     held_out: int = 64
+    local: int = 16
     memory: int = 16
     frozen: int = 10
     products: int = 10
     tolerance: float = 0.01
+    integrated: int = 20
 
     def __post_init__(self) -> None:
         """Refuse numbers that are not positive."""
@@ -43,7 +53,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Piece:
-    """One predictor's answers for one window from one checkpoint, all tilts of it."""
+    """One predictor's answers for tilts of one window from one checkpoint."""
 
     kind: str
     weights: Mapping[str, float]
@@ -54,12 +64,17 @@ class Piece:
     @property
     def name(self) -> str:
         """A name for files."""
-        return f"{run_name(self.weights)}_t{self.step}_w{self.window}_{self.kind}"
+        deltas = "-".join(f"{delta:g}" for delta in self.deltas)
+        return f"{run_name(self.weights)}_t{self.step}_w{self.window}_d{deltas}_{self.kind}"
 
     def tilt(self, delta: float) -> WeightSchedule:
         """More of the first domain first, in steps."""
         first, second = tuple(self.weights)[:2]
         return WeightSchedule.tilt(dict(self.weights), first, second, delta, float(self.window))
+
+    def counts(self, delta: float, batch: int) -> Counts:
+        """Sequences of each domain that the study draws in every step of the tilt, (steps, K)."""
+        return np.vstack([counts_exact(row, batch, 0, self.window) for row in self.tilt(delta).weights])
 
 
 def study_of(folder: Path) -> Study:
@@ -82,24 +97,30 @@ def study_of(folder: Path) -> Study:
         ) from error
 
 
-def pieces(study: Study) -> list[Piece]:
-    """Every piece, short windows first.
-
-    Frozen curvature takes the shortest window alone, where one step is many units of curvature already, and
-    so does the integrated trajectory, which costs six sweeps a tilt.
-    """
+def pieces(study: Study, settings: Settings) -> list[Piece]:
+    """Every piece, short windows first; of integrated trajectories, six sweeps a tilt, each tilt is one."""
     preset = study.preset
-    windows = (*sorted(preset.short_windows), preset.window)
-    places = [(window, kind) for window in windows for kind in ("trajectory", "memory")]
-    places.insert(len(places) - 2, (windows[0], FROZEN))
-    places.append((windows[0], INTEGRATED))
-    found = []
-    for window, kind in places:
-        for base in preset.bases:
-            deltas = base.deltas if window == preset.window else (base.middle,)
-            weights = base.of(study.domains)
-            found += [Piece(kind, weights, step, window, deltas) for step in preset.checkpoints]
-    return found
+    windows: list[tuple[int, Base, tuple[float, ...]]] = [
+        (window, base, (base.middle,)) for window in sorted(preset.short_windows) for base in preset.bases
+    ]
+    windows += [(preset.window, base, base.deltas) for base in preset.bases]
+    asked = [
+        (kind, window, base, deltas)
+        for window, base, deltas in windows
+        for kind in ("trajectory", "memory", LOCAL_3, FROZEN)
+    ]
+    asked += [
+        (kind, window, base, (delta,))
+        for kind in (INTEGRATED, DRAWN)
+        for window, base, deltas in windows
+        if window <= settings.integrated
+        for delta in deltas
+    ]
+    return [
+        Piece(kind, base.of(study.domains), step, window, deltas)
+        for kind, window, base, deltas in asked
+        for step in preset.checkpoints
+    ]
 
 
 def as_dict(study: Study, settings: Settings) -> dict[str, Any]:

@@ -12,7 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from commute_verify.criterion.prediction import first_variation, predict_excess_loss
+from commute_verify.criterion.prediction import (
+    DrawnMixture,
+    drawn_mixture,
+    first_variation,
+    predict_excess_loss,
+)
 from commute_verify.criterion.prediction.answer import DivergenceError
 from commute_verify.criterion.prediction.predict import Predictor
 from commute_verify.criterion.prediction.variation import AROUND
@@ -20,15 +25,20 @@ from experiments.gpt2 import checkpoint
 from experiments.gpt2.measure import far_batches
 from experiments.gpt2.model import load_optimizer, loss_fn, optimizer_for
 from experiments.gpt2.perform import reach
-from experiments.gpt2.predictors.asked import FROZEN, INTEGRATED, Piece, Settings
+from experiments.gpt2.predictors.asked import DRAWN, FROZEN, INTEGRATED, LOCAL_3, Piece, Settings
 from experiments.gpt2.presets import Criterion
 from experiments.gpt2.shards import Shards
 from experiments.gpt2.study import Study
 
 Batches = dict[str, list[Tensor]]
 
-PREDICTORS: dict[str, Predictor] = {"memory": "memory", FROZEN: FROZEN, INTEGRATED: "trajectory"}
-"""What is asked for a piece of each kind; the integrated trajectory takes batches in both orders."""
+PREDICTORS: dict[str, Predictor] = {
+    "memory": "memory",
+    LOCAL_3: LOCAL_3,
+    FROZEN: FROZEN,
+    INTEGRATED: "trajectory",
+}
+"""What is asked for a piece of each kind; integrated trajectories take batches in both orders."""
 
 
 def answers(study: Study, shards: Shards, piece: Piece, settings: Settings) -> dict[str, Any]:
@@ -47,7 +57,8 @@ def answers(study: Study, shards: Shards, piece: Piece, settings: Settings) -> d
         cells = _trajectory(model, optimizer, lr, piece, data)
     else:
         for delta in piece.deltas:
-            cells += _named(model, optimizer, lr, piece, delta, data, settings)
+            asked = _question(piece, delta, data, training.batch)
+            cells += _named(model, optimizer, lr, piece, delta, asked, settings)
     return {"step": piece.step, "window": piece.window, "predictor": piece.kind, "cells": cells}
 
 
@@ -55,24 +66,28 @@ class Data:
     """The batches of a piece, (sequences, context + 1) each, all different and far from every training's."""
 
     def __init__(self, study: Study, shards: Shards, piece: Piece, settings: Settings) -> None:
-        """Deal each domain's last windows: targets, then memory or curvature, then a batch for every step."""
+        """Deal each domain's last windows: targets, then what is taken at once, then each step's batch."""
         training = study.preset.training
-        whole = max(settings.memory, settings.frozen)
+        at_once = {"memory": settings.memory, LOCAL_3: settings.local, FROZEN: settings.frozen}
+        whole = max(at_once.values())
+        size = at_once.get(piece.kind, whole)
+        targets = settings.local if piece.kind == LOCAL_3 else settings.held_out
         self.held_out: Batches = {}
         self.at_once: Batches = {}
         self.along: Batches = {}
+        self.drawn: dict[str, Tensor] = {}
         steps = 2 * piece.window
         for name, weight in piece.weights.items():
-            each = max(1, round(weight * training.batch))
+            each = training.batch + 2 if piece.kind == DRAWN else max(1, round(weight * training.batch))
             count = settings.held_out + whole + steps * each
             chosen = Criterion(batches=1, sequences=count)
             context = training.architecture.context
             used = reach(study)
             (drawn,) = far_batches(shards, (name,), context, chosen, training.seed, used)[name]
-            size = settings.memory if piece.kind == "memory" else settings.frozen
-            self.held_out[name] = [drawn[: settings.held_out]]
+            self.held_out[name] = [drawn[: settings.held_out][:targets]]
             self.at_once[name] = [drawn[settings.held_out :][:size]]
-            self.along[name] = [*drawn[settings.held_out + whole :].view(steps, each, -1)]
+            self.drawn[name] = drawn[settings.held_out + whole :]
+            self.along[name] = [*self.drawn[name].view(steps, each, -1)]
 
 
 def _trajectory(
@@ -91,36 +106,46 @@ def _trajectory(
     ]
 
 
+def _question(piece: Piece, delta: float, data: Data, batch: int) -> DrawnMixture:
+    """One order against the other: weights of losses, or the sequences that the study draws."""
+    targets = {name: {name: 1.0} for name in piece.weights}
+    if piece.kind == DRAWN:
+        counts, against = (piece.counts(sign * delta, batch) for sign in (1, -1))
+        return drawn_mixture(data.drawn, counts, against, data.held_out, targets)
+    return DrawnMixture(
+        domains=data.along if piece.kind == INTEGRATED else data.at_once,
+        schedule=piece.tilt(delta),
+        targets=targets,
+        against=piece.tilt(-delta),
+        held_out=data.held_out,
+        predictor=PREDICTORS[piece.kind],
+        replicates=1,
+    )
+
+
 def _named(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     lr: float,
     piece: Piece,
     delta: float,
-    data: Data,
+    asked: DrawnMixture,
     settings: Settings,
 ) -> list[dict[str, Any]]:
     """Half of what one order does against the other."""
-    targets = {name: {name: 1.0} for name in piece.weights}
-    integrated = piece.kind == INTEGRATED
     try:
         found = predict_excess_loss(
             model,
             loss_fn,
-            data.along if integrated else data.at_once,
-            piece.tilt(delta),
-            targets,
+            **asked,
             optimizer=optimizer,
-            predictor=PREDICTORS[piece.kind],
-            against=piece.tilt(-delta),
-            held_out=data.held_out,
             lr=lr,
-            exchange=piece.window if integrated else None,
+            exchange=piece.window if piece.kind in (INTEGRATED, DRAWN) else None,
             tolerance=settings.tolerance,
             max_products=settings.products,
         )
     except DivergenceError:
-        return [_cell(delta, target, math.nan, False, "overflow", math.nan, 0.0) for target in targets]
+        return [_cell(delta, name, math.nan, False, "overflow", math.nan, 0.0) for name in asked["targets"]]
     return [
         _cell(delta, target, found[target].value / 2, *_verdict(found[target].verdict)) for target in found
     ]

@@ -28,8 +28,16 @@ def together(
 
 
 @on_one_core
+def said(study: Study, piece: Piece, settings: Settings) -> dict[str, Any]:
+    """The answers of one piece."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    return answers(study, Shards.open(study.shards), piece, settings)
+
+
 def predicted(study: Study, settings: Settings) -> dict[str, Any]:
     """Every piece of a study in one go, for a small one."""
-    shards, every = Shards.open(study.shards), pieces(study)
-    found = [(piece, answers(study, shards, piece, settings)) for piece in every]
+    every = pieces(study, settings)
+    found = [(piece, said(study, piece, settings)) for piece in every]
     return together(as_dict(study, settings), len(every), found)

@@ -20,10 +20,12 @@ from experiments.gpt2.comparison.words import NBSP, rough, share_cell
 NAMES = {
     "plain": "local, plain",
     "adam": "local, Adam",
+    "local-3": "local, order 3",
     "memory": "memory",
     "frozen-curvature": "frozen curvature",
     "trajectory": "trajectory, one sweep",
-    "integrated": "trajectory, three points",
+    "integrated": "three points, losses weighted",
+    "drawn": "three points, batches drawn",
 }
 """Predictors, and what a table calls them."""
 LOCAL = ("plain", "adam")
@@ -86,14 +88,19 @@ def blocks(comparison: Comparison, predictions: Mapping[str, Any]) -> list[Block
         Paragraph(
             "The same interventions, order against order right after the window, predicted from each "
             "checkpoint on batches that no training of the study saw. “Local” is the bracket, as above. "
+            f"Order 3, under Adam's preconditioner, takes {settings['local']} sequences of each language. "
             "Memory takes the optimizer's buffers alone, frozen curvature the domains' quadratic models "
             f"under Adam's preconditioner ({settings['frozen']} sequences of each language, at most "
-            f"{settings['products']} products a stage), and only at the shortest window. The trajectory is "
+            f"{settings['products']} products a stage). The trajectory is "
             "the first variation along the run to come: one sweep of one replicate for all tilts, whose "
             "“answers” are the tilts within 0.2 of the swept weights, which is all that such a sweep can "
             "judge itself by; and, as `predict_excess_loss` takes it since, three points between the two "
-            "orders, each with the batches of the two stages in both orders, at the shortest window "
-            f"alone.{part}"
+            "orders, each with the batches of the two stages in both orders, for windows of at most "
+            f"{settings['integrated']} steps. The study draws its batches: more of a language is more of its "
+            "sequences. All predictors but the last take as many sequences of a language in every step, and "
+            "its weight as that of a loss, whose gradients have other noise; the last takes the numbers of "
+            "sequences that the study draws (`drawn_mixture`), and was asked when the others had been seen "
+            f"to fail.{part}"
         ),
         table(found),
         Paragraph(words(found)),
