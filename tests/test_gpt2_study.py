@@ -367,7 +367,7 @@ def test_the_report_computes_the_smoke_study_and_shows_committed_ones(study, res
     assert parts.computed(TINY)["domains"] == ["one", "two"]
     said = parts.said(TINY)
     assert {piece["predictor"] for piece in said["pieces"]} == {
-        "trajectory", "memory", "frozen-curvature", "integrated"
+        "trajectory", "memory", "local-3", "frozen-curvature", "integrated", "drawn"
     }  # fmt: skip
     assert len(said["pieces"]) == said["planned"]
     monkeypatch.setattr(parts, "COMMITTED", tmp_path)
