@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -45,7 +46,8 @@ def parser(module: str, description: str | None) -> argparse.ArgumentParser:
 
 
 def told(module: str, work: Callable[[], None]) -> int:
-    """Do the work of a command; return 0, 2 after bad input, or 130 after Ctrl-C, each with a line."""
+    """Do the work of a command; return 0, 2 after bad input, or 130 after Ctrl-C or SIGTERM, with a line."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         work()
     except CommuteError as error:

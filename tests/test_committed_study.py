@@ -1,13 +1,18 @@
 """Studies that are committed: finished pieces are kept, shared between processes, and put together once."""
 
 import json
+import subprocess
+import sys
+from argparse import Namespace
 
 import numpy as np
 import pytest
 
-from experiments.committed import study
-from experiments.experiment import Part
+from commute_verify.errors import CommuteError
+from experiments.committed import carry_out, study
+from experiments.experiment import Experiment, Part
 from experiments.results import load_committed
+from experiments.storage import FinishedParts
 
 
 def summed(found):
@@ -78,3 +83,32 @@ def test_a_share_that_is_none_is_refused(sums, capsys, share):
     assert "I/N" in capsys.readouterr().err
     assert sums.calls == []
     assert not list(sums.out.iterdir())
+
+
+def test_what_is_there_is_collected_and_stays(sums, capsys):
+    assert sums.run("--only", "1/1", fails=[2]) == 130
+    options = Namespace(out=sums.out, only="1/1")
+    pieces = [Part(f"p{n}", lambda n=n: {"n": n}, {"n": n}) for n in (1, 2)]
+
+    def carried_out(**more):
+        carry_out("experiments.sum", pieces, summed, options, code=("experiments/planning",), **more)
+        return sums.result()["sum"]
+
+    assert carried_out(collect=True) == carried_out(collect=True) == 1
+    full = FinishedParts(sums.out)
+    full.save(
+        Experiment("experiments-sum", list, list, code=("experiments/planning",)), pieces[1], {"n": 2}, 0
+    )
+    assert carried_out(collect=True) == carried_out(collect=True) == 3  # whole, and there still
+    assert sums.calls == [1, 2]
+    assert carried_out() == 3
+    assert not (sums.out / ".work").exists()
+    with pytest.raises(CommuteError, match="without --collect"):
+        carried_out(collect=True)
+
+
+def test_a_command_that_is_terminated_says_that_pieces_are_kept():
+    work = "import signal; from experiments.committed import told; "
+    work += "raise SystemExit(told('x', lambda: signal.raise_signal(signal.SIGTERM)))"
+    ended = subprocess.run([sys.executable, "-c", work], capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stderr.count("pieces are kept")) == (130, 1)

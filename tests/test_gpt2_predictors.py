@@ -22,7 +22,7 @@ from experiments.gpt2.comparison.words import NBSP
 from experiments.gpt2.model import load_optimizer, loss_fn, optimizer_for
 from experiments.gpt2.order import window_indices
 from experiments.gpt2.predictors import __main__ as command
-from experiments.gpt2.predictors import table
+from experiments.gpt2.predictors import predict, table
 from experiments.gpt2.predictors.asked import Piece, Settings, as_dict, pieces, study_of
 from experiments.gpt2.predictors.predict import Data, answers
 from experiments.gpt2.presets import SMOKE, Base, Criterion
@@ -102,15 +102,21 @@ def test_batches_are_all_different_and_no_training_of_the_study_reaches_them(stu
     assert [len(batch) for batch in data.along[name]] == [10] * 4  # half of a batch of 20
 
 
+def at_the_checkpoint(study):
+    """The model and its own AdamW, as the run left them."""
+    start = checkpoint.load(checkpoint.folder_of(study.run(WEIGHTS), 6))
+    model = start.model()
+    optimizer = optimizer_for(model, TINY.training)
+    load_optimizer(optimizer, start.optimizer_state())
+    return model, optimizer
+
+
 def excess_by_training(study, shards, delta, target, places=(0, 1, 2, 3)):
     """Half of L(θ_12) − L(θ_21) by PyTorch's own AdamW, on the piece's own batches, taken from ``places``."""
     data = Data(study, shards, PIECE, SETTINGS)
     ends = []
     for sign in (1, -1):
-        start = checkpoint.load(checkpoint.folder_of(study.run(WEIGHTS), 6))
-        model = start.model()
-        optimizer = optimizer_for(model, TINY.training)
-        load_optimizer(optimizer, start.optimizer_state())
+        model, optimizer = at_the_checkpoint(study)
         for step in range(4):
             lead = sign * delta * (1 if step < 2 else -1)
             optimizer.zero_grad()
@@ -145,16 +151,14 @@ def test_the_integrated_trajectory_is_what_training_does_in_both_orders_of_batch
 def excess_by_drawing(study, shards, places):
     """Half of L(θ_12) − L(θ_21) by PyTorch's own AdamW on batches of 14 and 6 sequences."""
     data = Data(study, shards, replace(PIECE, kind="drawn"), SETTINGS)
+    sequences = {name: torch.cat(batches) for name, batches in data.along.items()}
     ends = []
     for sign in (1, -1):
-        start = checkpoint.load(checkpoint.folder_of(study.run(WEIGHTS), 6))
-        model = start.model()
-        optimizer = optimizer_for(model, TINY.training)
-        load_optimizer(optimizer, start.optimizer_state())
+        model, optimizer = at_the_checkpoint(study)
         for step in range(4):
             leads = "zwei" if (step < 2) == (sign > 0) else "eins"
             drawn = [
-                data.drawn[name][14 * places[step] :][: 14 if name == leads else 6]
+                sequences[name][14 * places[step] :][: 14 if name == leads else 6]
                 for name in ("zwei", "eins")
             ]
             optimizer.zero_grad()
@@ -188,12 +192,9 @@ def excess_by_memory(study, shards, delta, target):
     data = Data(study, shards, replace(PIECE, kind="memory"), SETTINGS)
     ends = []
     for sign in (1, -1):
-        start = checkpoint.load(checkpoint.folder_of(study.run(WEIGHTS), 6))
-        model = start.model()
+        model, optimizer = at_the_checkpoint(study)
         u = gradient(model, data.held_out[target][0])
         g = {name: gradient(model, data.at_once[name][0]) for name in WEIGHTS}
-        optimizer = optimizer_for(model, TINY.training)
-        load_optimizer(optimizer, start.optimizer_state())
         for step in range(4):
             lead = sign * delta * (1 if step < 2 else -1)
             for p, one, two in zip(model.parameters(), g["zwei"], g["eins"], strict=True):
@@ -229,26 +230,36 @@ def test_every_kind_is_asked_of_every_tilt(study):
     assert [piece.window for piece in short] == [2]
 
 
-def test_local_3_takes_one_order_against_the_other(study, shards):
-    both = [
-        answers(study, shards, replace(PIECE, kind="local-3", deltas=(delta,)), SETTINGS)["cells"]
-        for delta in (0.2, -0.2)
-    ]
-    for one, other in zip(*both, strict=True):
-        assert one["value"] == pytest.approx(-other["value"], rel=1e-3)  # float32
-        assert one["quantity"] in ("flow time · λ_max", "the third order over the sum")
+def both_orders(study, shards, kind):
+    """What is said of a tilt, and of the tilt in the other order: (2, targets)."""
+    tilts = (
+        answers(study, shards, replace(PIECE, kind=kind, deltas=(delta,)), SETTINGS) for delta in (0.2, -0.2)
+    )
+    return [[cell["value"] for cell in said["cells"]] for said in tilts]
 
 
-def test_frozen_curvature_takes_one_order_against_the_other(study, shards):
-    both = [
-        answers(study, shards, replace(PIECE, kind="frozen-curvature", deltas=(delta,)), SETTINGS)["cells"]
-        for delta in (0.2, -0.2)
-    ]
-    for one, other in zip(*both, strict=True):
-        assert one["value"] == pytest.approx(-other["value"], rel=1e-3)  # float32
+@pytest.mark.parametrize("kind", ["local-3", "frozen-curvature"])
+def test_one_order_is_taken_against_the_other(study, shards, kind, monkeypatch):
+    one, other = both_orders(study, shards, kind)
+    assert one == pytest.approx([-value for value in other], rel=1e-3)  # float32
+    right = predict._question
+
+    def wrong(piece, *given):  # planted: constant weights, as everywhere else, for the other order
+        return right(piece, *given) | {"against": piece.tilt(0.2).averaged()}
+
+    monkeypatch.setattr(predict, "_question", wrong)
+    one, other = both_orders(study, shards, kind)
+    assert one != pytest.approx([-value for value in other], rel=1e-3)
 
 
-def test_a_run_keeps_its_pieces_and_refuses_other_settings(study, tmp_path, monkeypatch):
+def test_local_3_takes_its_targets_from_as_few_sequences(study, shards):
+    settings = replace(SETTINGS, local=2)
+    few, all_ = (Data(study, shards, replace(PIECE, kind=kind), settings) for kind in ("local-3", "memory"))
+    assert [len(data.held_out["eins"][0]) for data in (few, all_)] == [2, SETTINGS.held_out]
+    assert [len(data.at_once["eins"][0]) for data in (few, all_)] == [2, SETTINGS.memory]
+
+
+def test_shares_of_a_run_are_kept_collected_and_put_together(study, tmp_path, monkeypatch):
     made, every = [], [piece.name for piece in pieces(study, Settings())]
 
     def told(_, piece, __):

@@ -31,8 +31,6 @@ Counts = NDArray[np.int64]
 
 MOVED = ", in one run only"
 """Ends the name of the domain of the sequences that only one of the two runs has in a step."""
-
-
 MOST = 2**31
 """The most sequences of a step."""
 
@@ -105,22 +103,25 @@ def drawn_mixture(
         )
     common = np.minimum(run, other)
     moved = np.flatnonzero((run != other).any(axis=0)).tolist()
-    domains: dict[str, list[Batch]] = {name: [] for name in (*names, *(names[k] + MOVED for k in moved))}
+    domains: dict[str, list[Batch]] = {}
+    alone: dict[str, list[Batch]] = {}
     for k, name in enumerate(names):
         sizes = [common[:, k]] + [np.abs(run - other)[:, k]] * (k in moved)
-        rows = _dealt(sequences[name], np.tile(np.maximum(sizes, 1), parts), name)
-        domains.update(zip((name, name + MOVED), rows, strict=False))
+        dealt = _dealt(sequences[name], np.tile(np.maximum(sizes, 1), parts), name)
+        domains[name] = dealt[0]
+        if k in moved:
+            alone[name + MOVED] = dealt[1]
+    domains |= alone
     schedules = [
         WeightSchedule(tuple(domains), np.ones(len(n)), np.hstack([common, (n - common)[:, moved]]) / batch)
         for n in (run, other)
     ]
-    kept = {name: own[name.removesuffix(MOVED)] if name not in own else own[name] for name in domains}
     return DrawnMixture(
         domains=domains,
         schedule=schedules[0],
         targets=wanted,
         against=schedules[1],
-        held_out=kept,
+        held_out={name: own[name.removesuffix(MOVED)] for name in domains},
         predictor="trajectory",
         replicates=parts,
     )
@@ -155,9 +156,5 @@ def _dealt(rows: Tensor, sizes: Counts, name: str) -> list[list[Tensor]]:
             f"domain {name!r} holds {len(rows)} sequences, and {need} are needed, at least one for each "
             "step; give more"
         )
-    batches = iter(torch.split(rows[:need], sizes.T.ravel().tolist()))
-    dealt: list[list[Tensor]] = [[] for _ in sizes]
-    for _ in range(sizes.shape[1]):
-        for into in dealt:
-            into.append(next(batches))
-    return dealt
+    batches = torch.split(rows[:need], sizes.T.ravel().tolist())
+    return [[*batches[m :: len(sizes)]] for m in range(len(sizes))]

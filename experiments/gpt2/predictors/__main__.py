@@ -25,7 +25,7 @@ CODE = ("experiments/gpt2", "experiments/quadratic")
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the command; return 0, 2 after bad input, or 130 after Ctrl-C."""
+    """Run the command; return 0, 2 after bad input, or 130 after Ctrl-C or SIGTERM."""
     given = parser(MODULE, __doc__)
     given.add_argument("--study", type=Path, required=True, help="folder of a finished study")
     given.add_argument("--collect", action="store_true", help="write what is there, and stop")

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from commute_verify.criterion.prediction import (
-    DrawnMixture,
     drawn_mixture,
     first_variation,
     predict_excess_loss,
@@ -75,9 +74,9 @@ class Data:
         self.held_out: Batches = {}
         self.at_once: Batches = {}
         self.along: Batches = {}
-        self.drawn: dict[str, Tensor] = {}
         steps = 2 * piece.window
         for name, weight in piece.weights.items():
+            # a drawn step takes at most a whole batch of a domain, in two parts that are never empty
             each = training.batch + 2 if piece.kind == DRAWN else max(1, round(weight * training.batch))
             count = settings.held_out + whole + steps * each
             chosen = Criterion(batches=1, sequences=count)
@@ -86,8 +85,7 @@ class Data:
             (drawn,) = far_batches(shards, (name,), context, chosen, training.seed, used)[name]
             self.held_out[name] = [drawn[: settings.held_out][:targets]]
             self.at_once[name] = [drawn[settings.held_out :][:size]]
-            self.drawn[name] = drawn[settings.held_out + whole :]
-            self.along[name] = [*self.drawn[name].view(steps, each, -1)]
+            self.along[name] = [*drawn[settings.held_out + whole :].view(steps, each, -1)]
 
 
 def _trajectory(
@@ -106,21 +104,21 @@ def _trajectory(
     ]
 
 
-def _question(piece: Piece, delta: float, data: Data, batch: int) -> DrawnMixture:
+def _question(piece: Piece, delta: float, data: Data, batch: int) -> dict[str, Any]:
     """One order against the other: weights of losses, or the sequences that the study draws."""
     targets = {name: {name: 1.0} for name in piece.weights}
     if piece.kind == DRAWN:
         counts, against = (piece.counts(sign * delta, batch) for sign in (1, -1))
-        return drawn_mixture(data.drawn, counts, against, data.held_out, targets)
-    return DrawnMixture(
-        domains=data.along if piece.kind == INTEGRATED else data.at_once,
-        schedule=piece.tilt(delta),
-        targets=targets,
-        against=piece.tilt(-delta),
-        held_out=data.held_out,
-        predictor=PREDICTORS[piece.kind],
-        replicates=1,
-    )
+        sequences = {name: torch.cat(batches) for name, batches in data.along.items()}
+        return dict(drawn_mixture(sequences, counts, against, data.held_out, targets))
+    return {
+        "domains": data.along if piece.kind == INTEGRATED else data.at_once,
+        "schedule": piece.tilt(delta),
+        "targets": targets,
+        "against": piece.tilt(-delta),
+        "held_out": data.held_out,
+        "predictor": PREDICTORS[piece.kind],
+    }
 
 
 def _named(
@@ -129,7 +127,7 @@ def _named(
     lr: float,
     piece: Piece,
     delta: float,
-    asked: DrawnMixture,
+    asked: dict[str, Any],
     settings: Settings,
 ) -> list[dict[str, Any]]:
     """Half of what one order does against the other."""
