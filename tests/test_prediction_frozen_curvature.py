@@ -1,5 +1,6 @@
 """Frozen curvature against exact affine flows, dense steps and the flow of a small GPT-2."""
 
+import math
 import re
 from dataclasses import replace
 from itertools import pairwise
@@ -12,6 +13,7 @@ from torch.nn import functional as F
 
 from commute_verify import CommuteError, WeightSchedule
 from commute_verify.criterion.prediction import clock, frozen, krylov
+from commute_verify.criterion.prediction.answer import DivergenceError
 from commute_verify.criterion.prediction.predict import predict_excess_loss
 from commute_verify.flows.affine import Quadratics
 from experiments.transformer_flow.flows import displacement, excess
@@ -386,6 +388,21 @@ def test_a_descent_that_leaves_the_numbers_of_its_dtype_diverges_and_says_so():
         lambda v: -v, torch.ones(2).double(), clock.Flow(100.0), tolerance=1e-3, max_products=5
     )
     assert bool(found.displacement.isfinite().all())
+    for start in (torch.tensor([1.0, math.inf]), torch.full((2,), 3e38)):
+        with pytest.raises(DivergenceError, match="starts from a gradient of length inf"):
+            krylov.descend(lambda v: v, start, clock.Flow(1.0), tolerance=1e-3, max_products=5)
+
+
+def test_a_stage_that_starts_beyond_the_numbers_of_its_dtype_diverges_and_auto_abstains():
+    bent = Quadratics(-np.tile(np.eye(N), (3, 1, 1)), np.zeros((3, N)))
+    model = Point(np.full(N, 0.1)).float()
+    data = {name: [tuple(t.float() for t in pair) for pair in each] for name, each in batches(bent).items()}
+    swap = WeightSchedule.blocks({"a": 60.0, "b": 60.0, "c": 1.0})  # e⁶⁰ · e⁶⁰ is no float32
+    asked = {"optimizer": 1.0, "dynamics": "flow"}
+    with pytest.raises(DivergenceError, match="starts from a gradient of length inf"):
+        predict_excess_loss(model, half_square, data, swap, TARGETS, predictor="frozen-curvature", **asked)
+    found = predict_excess_loss(model, half_square, data, swap, TARGETS, **asked)
+    assert not found.answered
 
 
 def edged(model, batch):

@@ -12,6 +12,7 @@ Source: the residual of the projected ODE, as in Celledoni and Moret (1997) and 
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -53,10 +54,16 @@ def descend(operator: Operator, b: Tensor, clock: Clock, *, tolerance: float, ma
     length = float(torch.linalg.vector_norm(b))
     if length == 0:
         return Descent(torch.zeros_like(b), 0.0, 0, 0.0, 0.0, 1.0)
+    if not math.isfinite(length):
+        raise DivergenceError(
+            f"the descent overflows: a stage of flow time {clock.time:.3g} starts from a gradient of length "
+            f"{length:.3g}; shorten the window, or lower the learning rate"
+        )
     for found in grown(operator, b, max_products):
         values, vectors = _eigen(found)
         coefficients = -length * (vectors @ (clock.filter(values) * vectors[0]))
-        size = float(np.linalg.norm(coefficients))
+        with np.errstate(over="ignore"):
+            size = float(np.linalg.norm(coefficients))
         lowest, highest = min(0.0, float(values[0])), max(0.0, float(values[-1]))
         error = found.residual * length * clock.error(values, vectors[-1] * vectors[0], lowest, highest)
         if error <= tolerance * size or not np.isfinite(size):
