@@ -15,6 +15,7 @@ from experiments.experiment import Experiment, Part
 from experiments.provenance import EarlierRun, circumstances
 from experiments.results import FORMAT, VERSION, dump
 from experiments.runner import compute
+from experiments.shares import held, share
 from experiments.storage import FinishedParts, publish
 
 
@@ -41,7 +42,7 @@ def parser(module: str, description: str | None) -> argparse.ArgumentParser:
     """The options of a study: the folder, and a share of the pieces."""
     found = argparse.ArgumentParser(prog=f"python -m {module}", description=description)
     found.add_argument("--out", type=Path, required=True, help="folder of full.json")
-    found.add_argument("--only", metavar="I/N", default="1/1", help="every N-th piece from the I-th")
+    found.add_argument("--only", metavar="I/N", help="every N-th piece from the I-th")
     return found
 
 
@@ -76,11 +77,12 @@ def carry_out(
     stands after the module's name in the command that makes the file.
     """
     out: Path = options.out
-    mine = pieces[_share(options.only)]
+    mine = share(pieces, options.only)
     experiment = Experiment(module.replace(".", "-"), lambda scale: mine, lambda results: (), code=code)
-    kept = FinishedParts(out)
+    kept = FinishedParts(out, writing=not collect)
     if not collect:
-        compute([experiment], "full", kept, EarlierRun({}, here=False))
+        with held(out, options.only):
+            compute([experiment], "full", kept, EarlierRun({}, here=False))
     there = {part.name: kept.load(experiment, part) for part in pieces}
     whole = {part: saved for part, saved in there.items() if saved}
     missing = [part for part, saved in there.items() if not saved]
@@ -112,10 +114,3 @@ def carry_out(
     if not collect:
         kept.clear()
     print(f"{out / 'full.json'} is written")
-
-
-def _share(given: str) -> slice:
-    first, _, count = given.partition("/")
-    if not (first.isdecimal() and count.isdecimal() and 1 <= int(first) <= int(count)):
-        raise CommuteError(f"--only {given}: give I/N with 1 ≤ I ≤ N, such as 1/2")
-    return slice(int(first) - 1, None, int(count))

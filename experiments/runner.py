@@ -26,7 +26,8 @@ def compute(
     weights = [earlier.seconds.get(f"{experiment.name}/{part.name}", 1.0) for experiment, part in todo]
     record: Record = {"format": FORMAT, "version": VERSION, "scale": scale, "experiments": {}}
     seconds: dict[str, float] = {}
-    print(_plan(len(todo), earlier), flush=True)
+    stale = sum(kept.others(*one) for one in todo)
+    print(_plan(len(todo), stale, earlier), flush=True)
     layout = "{percentage:3.0f}% |{bar}| {elapsed} gone, about {remaining} left  {desc}"
     with tqdm(total=sum(weights), bar_format=layout, disable=None, leave=False) as bar:
         for number, ((experiment, part), weight) in enumerate(zip(todo, weights, strict=True), start=1):
@@ -59,6 +60,7 @@ def _entry(
     return {"origin": part.origin, "command": command(scale), "result": result}, took, how
 
 
-def _plan(parts: int, earlier: EarlierRun) -> str:
+def _plan(parts: int, stale: int, earlier: EarlierRun) -> str:
     known = earlier.here and earlier.seconds
-    return f"{parts} parts" + (f", {sum(known.values()):.0f} s the last time" if known else "")
+    told = f"{parts} parts" + (f", {sum(known.values()):.0f} s the last time" if known else "")
+    return told + (f"; {stale} kept of other code or settings, made again" if stale else "")

@@ -106,11 +106,15 @@ def code_version(folders: Sequence[str]) -> str:
 class FinishedParts:
     """The results of finished parts in ``OUT/.work/parts``, each with the digest of what it came from."""
 
-    def __init__(self, out: Path) -> None:
-        """Keep parts under `out`; raises CommuteError when nothing can be written there."""
+    def __init__(self, out: Path, *, writing: bool = True) -> None:
+        """Keep parts under `out`; raises CommuteError when nothing can be written there.
+
+        Without ``writing`` they are only to be read, and `out` is left alone.
+        """
         self._folder = out / ".work" / "parts"
         self._versions: dict[str, str] = {}
-        write(self._folder / "README", b"Finished parts of a run that has not ended; safe to delete.\n")
+        if writing:
+            write(self._folder / "README", b"Finished parts of a run that has not ended; safe to delete.\n")
 
     def load(self, experiment: Experiment, part: Part) -> dict[str, Any] | None:
         """Return {"result", "seconds"} of a part that finished with the same settings and code, or None."""
@@ -120,6 +124,10 @@ class FinishedParts:
         except (OSError, ValueError):
             return None
         return saved if saved.get("digest") == digest else None
+
+    def others(self, experiment: Experiment, part: Part) -> bool:
+        """Whether a part is kept that other code made, or other settings."""
+        return self._path(experiment, part).exists() and self.load(experiment, part) is None
 
     def save(self, experiment: Experiment, part: Part, result: Any, seconds: float) -> None:
         """Keep a finished part."""

@@ -11,6 +11,7 @@ import pytest
 from commute_verify.errors import CommuteError
 from experiments.committed import carry_out, study
 from experiments.experiment import Experiment, Part
+from experiments.lock import alone
 from experiments.results import load_committed
 from experiments.storage import FinishedParts
 
@@ -105,6 +106,35 @@ def test_what_is_there_is_collected_and_stays(sums, capsys):
     assert not (sums.out / ".work").exists()
     with pytest.raises(CommuteError, match="without --collect"):
         carried_out(collect=True)
+
+
+def test_collecting_from_another_folder_leaves_it_as_it_was(sums, tmp_path):
+    options = Namespace(out=tmp_path, only=None)
+    with pytest.raises(CommuteError, match="no finished piece"):
+        carry_out("experiments.sum", [Part("p1", dict, {})], summed, options, code=(), collect=True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_same_work_is_not_done_twice_at_once(sums, capsys):
+    for mine, asked in (({}, ()), ({}, ("--only", "1/2")), ({"shared": True}, ())):
+        with alone(sums.out, **mine):
+            assert sums.run(*asked) == 2
+    with alone(sums.out, "share-1-of-2"):
+        assert sums.run("--only", "1/2") == 2
+    assert "another command works in" in capsys.readouterr().err
+    assert sums.calls == []
+    with alone(sums.out, shared=True):
+        assert sums.run("--only", "1/2") == 0
+
+
+def test_kept_pieces_of_other_settings_are_made_again_and_that_is_told(sums, capsys):
+    assert sums.run(fails=[2]) == 130
+    kept = sums.out / ".work" / "parts" / "experiments-sum.p1.json"
+    kept.write_text(kept.read_text().replace('"digest": "', '"digest": "0'))
+    capsys.readouterr()
+    assert sums.run() == 0
+    assert "2 parts; 1 kept of other code or settings, made again" in capsys.readouterr().out
+    assert sums.calls == [1, 2, 1, 2]
 
 
 def test_a_command_that_is_terminated_says_that_pieces_are_kept():

@@ -364,8 +364,9 @@ def test_a_text_too_short_for_the_study_is_named(tmp_path):
 def test_the_report_computes_the_smoke_study_and_shows_committed_ones(study, results, tmp_path, monkeypatch):
     assert [part.name for part in parts.parts("smoke")][:2] == ["smoke", "smoke-predictors"]
     assert plain(parts.parts("default")[0].settings, "smoke")["name"] == "smoke"
-    assert parts.computed(TINY)["domains"] == ["one", "two"]
-    said = parts.said(TINY)
+    one = replace(TINY, checkpoints=(6,), bases=(Base((0.5, 0.5), (0.4,), 0.4),))
+    assert parts.computed(one)["domains"] == ["one", "two"]
+    said = parts.said(one)
     assert {piece["predictor"] for piece in said["pieces"]} == {
         "trajectory", "memory", "local-3", "frozen-curvature", "integrated", "drawn"
     }  # fmt: skip

@@ -10,9 +10,9 @@ import pytest
 from commute_verify import CommuteError
 from experiments.gpt2 import checkpoint, perform
 from experiments.gpt2.collect import collected
-from experiments.gpt2.lock import alone
 from experiments.gpt2.presets import Base
 from experiments.gpt2.study import Study
+from experiments.lock import alone
 from tests.test_gpt2_study import DATA, TINY
 
 SMALL = replace(TINY, bases=(Base((0.5, 0.5), (0.4,), 0.4),), seeds=1)

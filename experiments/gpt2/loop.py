@@ -19,7 +19,6 @@ from commute_verify.schedules import WeightSchedule
 from experiments.gpt2 import checkpoint as checkpoints
 from experiments.gpt2.checkpoint import Checkpoint, State
 from experiments.gpt2.evaluate import evaluate
-from experiments.gpt2.lock import alone
 from experiments.gpt2.metrics import Clock, Metrics
 from experiments.gpt2.model import (
     build,
@@ -40,6 +39,7 @@ from experiments.gpt2.run_checks import check, check_finite, check_numbers, dive
 from experiments.gpt2.run_folder import claim, identity, lost_steps, prune, tell_lost
 from experiments.gpt2.settings import Training
 from experiments.gpt2.shards import SPLITS, Shards
+from experiments.lock import alone
 
 LONG = 1 << 17
 """Tokens of a step from which on waiting for it costs nothing that counts."""

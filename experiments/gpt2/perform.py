@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Mapping
-from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,7 +19,6 @@ from experiments.gpt2.checkpoint import Checkpoint
 from experiments.gpt2.evaluate import evaluate
 from experiments.gpt2.interventions import Branch, Counts, check_equal, flow_time, tokens
 from experiments.gpt2.jobs import Job, jobs
-from experiments.gpt2.lock import alone
 from experiments.gpt2.loop import train
 from experiments.gpt2.measure import far_batches, measured
 from experiments.gpt2.metrics import evaluations
@@ -31,6 +29,7 @@ from experiments.gpt2.shards import Shards, build
 from experiments.gpt2.sources import parse
 from experiments.gpt2.study import Study, save
 from experiments.gpt2.tokenizer import TokenizerSpec
+from experiments.shares import held, share
 
 
 def run(study: Study, workers: int | None = None, threads: int = 1, only: str | None = None) -> None:
@@ -44,18 +43,13 @@ def run(study: Study, workers: int | None = None, threads: int = 1, only: str | 
     for option, number in (("jobs", workers), ("threads", threads)):
         if number < 1:
             raise CommuteError(f"--{option} {number}: give 1 or more")
-    if only is not None:
-        _share([], only)
-    with ExitStack() as held:
-        held.enter_context(alone(study.out, shared=only is not None))
-        if only is not None:
-            held.enter_context(alone(study.out, f"share-{only.replace('/', '-of-')}"))
+    with held(study.out, only):
         _run(study, workers, threads, only)
 
 
 def _run(study: Study, workers: int, threads: int, only: str | None) -> None:
     every = jobs(study)
-    mine = every if only is None else _share([job for job in every if job.branch], only)
+    mine = every if only is None else share([job for job in every if job.branch], only)
     todo = [job for job in mine if not job.result.exists()]
     study.begin()
     prepare(study)
@@ -88,13 +82,6 @@ def _lost(study: Study, todo: list[Job]) -> list[Path]:
 def _from(job: Job) -> int:
     """The step of the checkpoint that a job starts from; 0 for a run, which starts from none."""
     return job.branch.start if job.branch else job.step or 0
-
-
-def _share(branches: list[Job], only: str) -> list[Job]:
-    number, slash, count = only.partition("/")
-    if not (slash and number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count)):
-        raise CommuteError(f"--only {only!r}: give I/N with 1 ≤ I ≤ N, such as 1/4")
-    return branches[int(number) - 1 :: int(count)]
 
 
 def prepare(study: Study) -> None:
