@@ -12,11 +12,15 @@ from typing import Any
 
 from commute_verify.errors import CommuteError
 from experiments.experiment import Experiment, Part
+from experiments.lock import alone
 from experiments.provenance import EarlierRun, circumstances
 from experiments.results import FORMAT, VERSION, dump
 from experiments.runner import compute
-from experiments.shares import held, share
+from experiments.shares import reserved, share
 from experiments.storage import FinishedParts, publish
+
+Saved = dict[str, Any]
+"""A finished piece as it is kept: "result" and "seconds"."""
 
 
 def study(
@@ -79,38 +83,62 @@ def carry_out(
     out: Path = options.out
     mine = share(pieces, options.only)
     experiment = Experiment(module.replace(".", "-"), lambda scale: mine, lambda results: (), code=code)
-    kept = FinishedParts(out, writing=not collect)
-    if not collect:
-        with held(out, options.only):
+    if collect:
+        kept = FinishedParts(out, writing=False)
+        stale = [part.name for part in pieces if kept.is_stale(experiment, part)]
+        if stale:
+            print(f"{len(stale)} pieces are of other code or settings and left out, the first is {stale[0]}")
+        whole = _loaded(kept, experiment, pieces)
+        if not whole:
+            raise CommuteError(
+                f"{out} holds no finished piece of this code and these settings: give the command "
+                "without --collect"
+            )
+        publish(out, _files(module, command, whole, together, beside or {}))
+    else:
+        with reserved(out, options.only):
+            kept = FinishedParts(out)
             compute([experiment], "full", kept, EarlierRun({}, here=False))
+            with alone(out, "writing", wait=True):
+                whole = _loaded(kept, experiment, pieces)
+                missing = [part.name for part in pieces if part.name not in whole]
+                if any(part.name in missing for part in mine):
+                    print("another share has put the pieces together")
+                    return
+                if missing:
+                    print(f"{len(missing)} pieces of other shares are missing, the first is {missing[0]}")
+                    return
+                publish(out, _files(module, command, whole, together, beside or {}))
+                kept.clear()
+    print(f"{out / 'full.json'} is written")
+
+
+def _loaded(kept: FinishedParts, experiment: Experiment, pieces: Sequence[Part]) -> dict[str, Saved]:
+    """The finished pieces by name: their results, and how long they took."""
     there = {part.name: kept.load(experiment, part) for part in pieces}
-    whole = {part: saved for part, saved in there.items() if saved}
-    missing = [part for part, saved in there.items() if not saved]
-    if collect and not whole:
-        raise CommuteError(
-            f"{out} holds no finished piece of this code and these settings: give the command "
-            "without --collect"
-        )
-    if missing and not collect:
-        print(f"{len(missing)} pieces of other shares are missing, the first is {missing[0]}")
-        return
-    found = {part: saved["result"] for part, saved in whole.items()}
+    return {name: saved for name, saved in there.items() if saved}
+
+
+def _files(
+    module: str,
+    command: str,
+    whole: Mapping[str, Saved],
+    together: Callable[[Mapping[str, Any]], dict[str, Any]],
+    beside: Mapping[str, Callable[[Mapping[str, Any]], str]],
+) -> dict[str, bytes]:
+    """What is written: the results, where they are from, and what stands beside them."""
+    found = {name: saved["result"] for name, saved in whole.items()}
     publication = {
         "format": FORMAT,
         "version": VERSION,
         "command": f"python -m {module} {command}",
         "result": together(found),
     }
-    seconds = {f"{experiment.name}/{part}": saved["seconds"] for part, saved in whole.items()}
+    name = module.replace(".", "-")
+    seconds = {f"{name}/{part}": saved["seconds"] for part, saved in whole.items()}
     provenance = {"argv": ["python", "-m", module], "seconds": seconds, **circumstances()}
-    publish(
-        out,
-        {
-            "full.json": dump(publication),
-            "full.provenance.json": (json.dumps(provenance, sort_keys=True, indent=1) + "\n").encode(),
-            **{f"full.{ending}": make(found).encode() for ending, make in (beside or {}).items()},
-        },
-    )
-    if not collect:
-        kept.clear()
-    print(f"{out / 'full.json'} is written")
+    return {
+        "full.json": dump(publication),
+        "full.provenance.json": (json.dumps(provenance, sort_keys=True, indent=1) + "\n").encode(),
+        **{f"full.{ending}": make(found).encode() for ending, make in beside.items()},
+    }

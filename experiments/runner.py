@@ -26,7 +26,7 @@ def compute(
     weights = [earlier.seconds.get(f"{experiment.name}/{part.name}", 1.0) for experiment, part in todo]
     record: Record = {"format": FORMAT, "version": VERSION, "scale": scale, "experiments": {}}
     seconds: dict[str, float] = {}
-    stale = sum(kept.others(*one) for one in todo)
+    stale = sum(kept.is_stale(*one) for one in todo)
     print(_plan(len(todo), stale, earlier), flush=True)
     layout = "{percentage:3.0f}% |{bar}| {elapsed} gone, about {remaining} left  {desc}"
     with tqdm(total=sum(weights), bar_format=layout, disable=None, leave=False) as bar:

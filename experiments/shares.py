@@ -21,21 +21,29 @@ def share(pieces: Sequence[Piece], only: str | None) -> Sequence[Piece]:
     """
     if only is None:
         return pieces
-    first, _, count = only.partition("/")
-    if not (first.isdecimal() and count.isdecimal() and 1 <= int(first) <= int(count)):
-        raise CommuteError(f"--only {only!r}: give I/N with 1 ≤ I ≤ N, such as 1/2")
-    return pieces[int(first) - 1 :: int(count)]
+    first, count = _numbers(only)
+    return pieces[first - 1 :: count]
 
 
 @contextmanager
-def held(folder: Path, only: str | None) -> Iterator[None]:
-    """Keep others from the same share of a folder, or, without a share, from all of it.
+def reserved(folder: Path, only: str | None) -> Iterator[None]:
+    """Keep others from the same share of a folder, or, without a share, from the whole folder.
 
-    Raises CommuteError at once where another process works on what is asked for, or where ``only`` is wrong.
+    Shares of different N overlap, and are not kept apart. Raises CommuteError at once where another process
+    has reserved what is asked for, or where ``only`` is wrong.
     """
-    share((), only)
     with ExitStack() as locks:
-        locks.enter_context(alone(folder, shared=only is not None))
-        if only is not None:
-            locks.enter_context(alone(folder, f"share-{only.replace('/', '-of-')}"))
+        if only is None:
+            locks.enter_context(alone(folder))
+        else:
+            first, count = _numbers(only)
+            locks.enter_context(alone(folder, shared=True))
+            locks.enter_context(alone(folder, f"share-{first}-of-{count}"))
         yield
+
+
+def _numbers(only: str) -> tuple[int, int]:
+    first, _, count = only.partition("/")
+    if not (first.isdecimal() and count.isdecimal() and 1 <= int(first) <= int(count)):
+        raise CommuteError(f"--only {only!r}: give I/N with 1 ≤ I ≤ N, such as 1/2")
+    return int(first), int(count)

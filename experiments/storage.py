@@ -125,8 +125,8 @@ class FinishedParts:
             return None
         return saved if saved.get("digest") == digest else None
 
-    def others(self, experiment: Experiment, part: Part) -> bool:
-        """Whether a part is kept that other code made, or other settings."""
+    def is_stale(self, experiment: Experiment, part: Part) -> bool:
+        """Whether a part is kept that is of no use: of other code or settings, or torn."""
         return self._path(experiment, part).exists() and self.load(experiment, part) is None
 
     def save(self, experiment: Experiment, part: Part, result: Any, seconds: float) -> None:

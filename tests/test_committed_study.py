@@ -127,11 +127,37 @@ def test_the_same_work_is_not_done_twice_at_once(sums, capsys):
         assert sums.run("--only", "1/2") == 0
 
 
+@pytest.mark.parametrize(
+    ("only", "taken"), [((), ["lock"]), (("--only", "01/1"), ["lock", "share-1-of-1"])], ids=["all", "share"]
+)
+def test_a_folder_is_reserved_until_its_last_file_is_written(sums, only, taken):
+    found = []
+
+    def look(_):
+        for name in ("lock", "share-1-of-1", "share-1-of-2"):
+            try:
+                with alone(sums.out, name):
+                    pass
+            except CommuteError:
+                found.append(name)
+        return ""
+
+    assert sums.run(*only, beside={"txt": look}) == 0
+    assert found == taken
+
+
 def test_kept_pieces_of_other_settings_are_made_again_and_that_is_told(sums, capsys):
     assert sums.run(fails=[2]) == 130
     kept = sums.out / ".work" / "parts" / "experiments-sum.p1.json"
     kept.write_text(kept.read_text().replace('"digest": "', '"digest": "0'))
     capsys.readouterr()
+    (piece,) = [Part("p1", dict, {"n": 1})]
+    with pytest.raises(CommuteError, match="no finished piece of this code"):
+        carry_out(
+            "experiments.sum", [piece], summed, Namespace(out=sums.out, only=None),
+            code=("experiments/planning",), collect=True,
+        )  # fmt: skip
+    assert "1 pieces are of other code or settings and left out, the first is p1" in capsys.readouterr().out
     assert sums.run() == 0
     assert "2 parts; 1 kept of other code or settings, made again" in capsys.readouterr().out
     assert sums.calls == [1, 2, 1, 2]

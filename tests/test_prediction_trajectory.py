@@ -436,61 +436,6 @@ def test_the_first_variation_ranks_schedules_near_the_one_it_was_taken_along():
         found.excess(WeightSchedule.blocks({"a": 10, "b": 10}))
 
 
-def bent(delta, replicates=1, kind="AdamW"):
-    """The even part of a tilt by two sweeps, and by real runs of it, its mirror and constant weights."""
-    model, optimizer, clip = start(kind, "in the middle")
-    data, held_out = tokens(1, 20 * replicates), tokens(2, 2 * replicates)
-    tilts = [WeightSchedule.tilt(THIRD, "a", "b", sign * delta, 10) for sign in (1, -1)]
-    ahead, behind = (
-        first_variation(
-            model, next_token_loss, data, tilt, TARGETS,
-            optimizer=optimizer, held_out=held_out, replicates=replicates, clip_norm=clip,
-        )
-        for tilt in tilts
-    )  # fmt: skip
-    lr = optimizer.param_groups[0]["lr"]
-    seen = [observed_excess(model, optimizer, clip, tilt, data, held_out, lr) for tilt in tilts]
-    return ahead, behind, np.mean(seen, axis=0)
-
-
-def off(delta, kind="AdamW"):
-    ahead, behind, seen = bent(delta, kind=kind)
-    found = np.array([one.value for one in ahead.even(behind).values()])
-    return np.abs(found - seen).max() / np.abs(seen).max()
-
-
-@pytest.mark.parametrize("kind", ["SGD", "momentum", "AdamW"])
-def test_the_even_part_of_a_tilt_is_what_real_runs_of_both_orders_do_against_constant_weights(kind):
-    errors = [off(delta, kind) for delta in (0.02, 0.005)]
-    assert errors[1] < 0.01
-    assert 12 < errors[0] / errors[1] < 20  # a relative error of order δ² falls by 16
-
-
-@pytest.mark.parametrize(("kind", "which"), [("AdamW", "second"), ("momentum", "first"), ("SGD", "theta")])
-def test_an_even_part_without_memory_or_a_path_through_θ_is_caught(monkeypatch, kind, which):
-    plant(monkeypatch, "pulled_back", forgetting(which))
-    assert off(0.02, kind) > 0.05
-
-
-def test_an_even_part_does_not_know_which_order_is_first_and_abstains_as_the_odd_one_does():
-    ahead, behind, _ = bent(0.1)
-    both = ahead.even(behind), behind.even(ahead)
-    assert [one.value for one in both[0].values()] == [one.value for one in both[1].values()]
-    assert "further replicates" in both[0]["a"].verdict.quantity
-    many = bent(0.1, replicates=4)
-    found = many[0].even(many[1])
-    assert found["a"].stderr > 0
-    parts = many[0].replicates["a"] - many[1].replicates["a"]
-    each = np.einsum("rsk,sk->r", parts, (many[0].weights - many[1].weights) / 8)
-    assert found["a"].value == pytest.approx(each.mean(), rel=1e-12)
-    far = bent(0.3)
-    assert "largest distance" in far[0].even(far[1])["a"].verdict.quantity
-    with pytest.raises(CommuteError, match=r"from 4 replicates beside one in .* from 1 replicate; give two"):
-        ahead.even(many[1])
-    with pytest.raises(CommuteError, match="give a FirstVariation"):
-        ahead.even(SCHEDULES["a tilt"])
-
-
 def test_the_error_of_more_points_falls_faster():
     found = [predicted("SGD", "a swap", points, slower=1.0) for points in (1, 2, 4)]
     errors = [error(*pair) for pair in found]

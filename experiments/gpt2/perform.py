@@ -29,7 +29,7 @@ from experiments.gpt2.shards import Shards, build
 from experiments.gpt2.sources import parse
 from experiments.gpt2.study import Study, save
 from experiments.gpt2.tokenizer import TokenizerSpec
-from experiments.shares import held, share
+from experiments.shares import reserved, share
 
 
 def run(study: Study, workers: int | None = None, threads: int = 1, only: str | None = None) -> None:
@@ -43,7 +43,7 @@ def run(study: Study, workers: int | None = None, threads: int = 1, only: str | 
     for option, number in (("jobs", workers), ("threads", threads)):
         if number < 1:
             raise CommuteError(f"--{option} {number}: give 1 or more")
-    with held(study.out, only):
+    with reserved(study.out, only):
         _run(study, workers, threads, only)
 
 

@@ -4,7 +4,6 @@ r"""The first variation as a value: one sweep along a run answers for every sche
 
 with the derivative taken along v. Where w and w' lie on opposite sides of v, w − v = v − w', all terms of
 even order are gone, and what is left out is of third order in w − v.
-Two sweeps, along w and w', tell the even part too: what both orders lose or gain against v.
 """
 
 from __future__ import annotations
@@ -79,56 +78,17 @@ class FirstVariation:
             judged = verdict(
                 "the distance of the two schedules' middle from the swept one", off, ROUNDING, "at most"
             )
-        found = {name: np.einsum("rsk,sk->r", self._each(name), one - other) for name in self.sensitivity}
-        return self._answers(found, judged, np.vstack([one, other, self.weights]))
-
-    def even(self, other: FirstVariation) -> dict[str, Predicted]:
-        """½ (L_t(w) + L_t(w')) − L_t(½ (w + w')): what is even in δ = ½ (w − w'), judged; no further pass.
-
-        This one is taken along w and ``other`` along w', on the same batches. Half of the second variation
-        along δ is ¼ Σ_s Σ_k δ_k(s) (∂L_t/∂w_k(s) at w − at w'), and what is left out is of fourth order in
-        δ. A tilt and its mirror give the mean of both orders against constant weights, positive where every
-        order is worse than these. It answers as :meth:`predict` does.
-
-        Raises CommuteError for other domains, steps, targets or replicates.
-        """
-        if not isinstance(other, FirstVariation):
-            raise CommuteError(f"{checked.shown('other', other)}; give a FirstVariation")
-        mine, its = self._shapes(), other._shapes()
-        if mine != its:
-            raise CommuteError(f"a first variation in {its} beside one in {mine}; give two of the same")
-        change = (self.weights - other.weights) / 2
-        near = float(np.abs(change).max())
-        judged = verdict("the largest distance of a weight from the middle one", near, AROUND, "at most")
-        found = {
-            name: np.einsum("rsk,sk->r", self._each(name) - other._each(name), change) / 4
-            for name in self.sensitivity
-        }
-        middle = (self.weights + other.weights) / 2
-        return self._answers(found, judged, np.vstack([self.weights, other.weights, middle]))
-
-    def _answers(self, found: Mapping[str, Array], judged: Verdict, rows: Array) -> dict[str, Predicted]:
-        """The mean over replicates of each target (R,), in a comparison of runs with the weights ``rows``."""
-        answers = {}
-        for name, values in found.items():
+        rows = np.vstack([one, other, self.weights])
+        found = {}
+        for name, slopes in self.sensitivity.items():
+            each = slopes[None] if self.replicates is None else self.replicates[name]
+            values = np.einsum("rsk,sk->r", each, one - other)
             known = len(values) > 1
             stderr = float(mean_and_stderr(values)[1]) if known else math.nan
             sign = resolved(float(p_values(values))) if known else ALONE
-            whole = judged if self.reach is None else _worse(judged, self.reach.verdict(rows, name))
-            answers[name] = Predicted(float(values.mean()), stderr, _worse(whole, sign), "trajectory")
-        return answers
-
-    def _each(self, target: str) -> Array:
-        """The sensitivity of every replicate, (R, N, K)."""
-        return self.sensitivity[target][None] if self.replicates is None else self.replicates[target]
-
-    def _shapes(self) -> str:
-        """What it is in, in words."""
-        replicates = 1 if self.replicates is None else len(next(iter(self.replicates.values())))
-        return (
-            f"{', '.join(self.domains)} over {len(self.weights)} steps, of {', '.join(self.sensitivity)}, "
-            f"from {replicates} replicate{'s' * (replicates > 1)}"
-        )
+            checked = judged if self.reach is None else _worse(judged, self.reach.verdict(rows, name))
+            found[name] = Predicted(float(values.mean()), stderr, _worse(checked, sign), "trajectory")
+        return found
 
     def _per_step(self, schedule: WeightSchedule) -> Array:
         if not isinstance(schedule, WeightSchedule):
