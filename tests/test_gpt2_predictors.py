@@ -226,8 +226,10 @@ def test_every_kind_is_asked_of_every_tilt(study):
             for delta in piece.deltas
         ]
         assert sorted(asked) == [(2, 0.2), (4, 0.1), (4, 0.2)]
-    short = [piece for piece in pieces(study, replace(SETTINGS, integrated=2)) if piece.kind == "integrated"]
-    assert [piece.window for piece in short] == [2]
+    for limits, integrated, drawn in (({"integrated": 2}, [2], [2, 4, 4]), ({"drawn": 2}, [2, 4, 4], [2])):
+        few = pieces(study, replace(SETTINGS, **limits))
+        assert [piece.window for piece in few if piece.kind == "integrated"] == integrated
+        assert [piece.window for piece in few if piece.kind == "drawn"] == drawn
 
 
 def both_orders(study, shards, kind):
@@ -332,7 +334,7 @@ def predictions(comparison, factor, answered=True):
         for (run, step, window), cells in by_piece.items()
         for kind in ("trajectory", "memory")
     ]
-    settings = {"local": 4, "frozen": 4, "products": 3, "integrated": 20}
+    settings = {"local": 4, "frozen": 4, "products": 3, "integrated": 20, "drawn": 60}
     return {"settings": settings, "planned": len(made), "pieces": made}
 
 

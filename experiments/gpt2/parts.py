@@ -23,7 +23,7 @@ PREDICTORS = "-predictors"
 TRIAL = replace(SMOKE, checkpoints=(60,), short_windows=(), window=10, tail=10, seeds=1)
 """What the report's own smoke scale computes."""
 
-ASKED = Settings(held_out=16, local=8, memory=8, frozen=4, products=6, integrated=5)
+ASKED = Settings(held_out=16, local=8, memory=8, frozen=4, products=6, integrated=5, drawn=5)
 """How much data predictors take of a computed study."""
 
 

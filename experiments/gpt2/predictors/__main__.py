@@ -46,7 +46,7 @@ def run(options: argparse.Namespace, settings: Settings) -> None:
 
     def put_together(found: Mapping[str, Any]) -> dict[str, Any]:
         there = [(every[name], answered) for name, answered in found.items()]
-        return dict(plain(together(held, len(every), there)))
+        return dict(plain(together(study, settings, there)))
 
     carry_out(
         MODULE,

@@ -22,6 +22,8 @@ FROZEN: Literal["frozen-curvature"] = "frozen-curvature"
 INTEGRATED = "integrated"
 DRAWN = "drawn"
 """The integrated trajectory of weighted losses, and of batches that are drawn, as the study draws them."""
+LONGEST = (INTEGRATED, DRAWN)
+"""The dearest predictors, each with a setting of its name: the longest window that it is asked for."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,8 @@ class Settings:
     so that its gradients are as noisy. ``held_out`` sequences of a domain are what targets are taken from,
     ``memory`` and ``frozen`` what those two predictors take for a domain's gradient and curvature, ``local``
     what local-3 takes for targets as well, of which it has third derivatives; ``products`` bounds each Krylov
-    space of frozen curvature, to ``tolerance``. Windows of up to ``integrated`` steps are asked of the
-    integrated trajectories, which are the dearest.
+    space of frozen curvature, to ``tolerance``. The integrated trajectories, which are the dearest, are asked
+    for windows of up to ``integrated`` steps with weighted losses, and of up to ``drawn`` with drawn batches.
     """
 
     held_out: int = 64
@@ -43,6 +45,7 @@ class Settings:
     products: int = 10
     tolerance: float = 0.01
     integrated: int = 20
+    drawn: int = 60
 
     def __post_init__(self) -> None:
         """Refuse numbers that are not positive."""
@@ -111,9 +114,9 @@ def pieces(study: Study, settings: Settings) -> list[Piece]:
     ]
     asked += [
         (kind, window, base, (delta,))
-        for kind in (INTEGRATED, DRAWN)
+        for kind, most in longest(settings).items()
         for window, base, deltas in windows
-        if window <= settings.integrated
+        if window <= most
         for delta in deltas
     ]
     return [
@@ -124,9 +127,15 @@ def pieces(study: Study, settings: Settings) -> list[Piece]:
 
 
 def as_dict(study: Study, settings: Settings) -> dict[str, Any]:
-    """What the predictions depend on, as plain data."""
+    """What an answer depends on, as plain data: all settings but how far the dearest predictors are asked."""
+    asked = {field.name: getattr(settings, field.name) for field in fields(settings)}
     return {
         "study": study.preset.name,
         "domains": list(study.domains),
-        **{field.name: getattr(settings, field.name) for field in fields(settings)},
+        **{name: value for name, value in asked.items() if name not in LONGEST},
     }
+
+
+def longest(settings: Settings) -> dict[str, int]:
+    """The longest window that each of the dearest predictors is asked for."""
+    return {name: getattr(settings, name) for name in LONGEST}

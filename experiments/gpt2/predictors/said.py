@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from experiments.gpt2.predictors.asked import Piece, Settings, as_dict, pieces
+from experiments.gpt2.predictors.asked import Piece, Settings, as_dict, longest, pieces
 from experiments.gpt2.predictors.predict import answers
 from experiments.gpt2.shards import Shards
 from experiments.gpt2.study import Study
@@ -15,14 +15,14 @@ FORMAT, VERSION = "commute_verify gpt2 predictors", 1
 
 
 def together(
-    held: dict[str, Any], planned: int, found: Sequence[tuple[Piece, dict[str, Any]]]
+    study: Study, settings: Settings, found: Sequence[tuple[Piece, dict[str, Any]]]
 ) -> dict[str, Any]:
-    """The answers of the pieces that are there, of so many that are planned."""
+    """The answers of the pieces that are there, and how many there would be."""
     return {
         "format": FORMAT,
         "version": VERSION,
-        "settings": held,
-        "planned": planned,
+        "settings": {**as_dict(study, settings), **longest(settings)},
+        "planned": len(pieces(study, settings)),
         "pieces": [{"weights": dict(piece.weights), **said} for piece, said in found],
     }
 
@@ -38,6 +38,5 @@ def said(study: Study, piece: Piece, settings: Settings) -> dict[str, Any]:
 
 def predicted(study: Study, settings: Settings) -> dict[str, Any]:
     """Every piece of a study in one go, for a small one."""
-    every = pieces(study, settings)
-    found = [(piece, said(study, piece, settings)) for piece in every]
-    return together(as_dict(study, settings), len(every), found)
+    found = [(piece, said(study, piece, settings)) for piece in pieces(study, settings)]
+    return together(study, settings, found)

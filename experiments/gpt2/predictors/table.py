@@ -99,8 +99,8 @@ def blocks(comparison: Comparison, predictions: Mapping[str, Any]) -> list[Block
             f"{settings['integrated']} steps. The study draws its batches: more of a language is more of its "
             "sequences. All predictors but the last take as many sequences of a language in every step, and "
             "its weight as that of a loss, whose gradients have other noise; the last takes the numbers of "
-            "sequences that the study draws (`drawn_mixture`), and was asked when the others had been seen "
-            f"to fail.{part}"
+            "sequences that the study draws (`drawn_mixture`), for windows of at most "
+            f"{settings['drawn']} steps, and was asked when the others had been seen to fail.{part}"
         ),
         table(found),
         Paragraph(words(found)),
