@@ -7,6 +7,7 @@ import json
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,8 @@ def study(
     `beside` are further files of the pieces, by their ending: ``{"cases.csv": rows}`` writes full.cases.csv.
     """
     options = parser(module, together.__doc__).parse_args(argv)
-    return told(module, lambda: carry_out(module, pieces, together, options, code=code, beside=beside))
+    made = Committed(module, pieces, together, code, beside or {})
+    return told(module, lambda: made.make(options.out, options.only))
 
 
 def parser(module: str, description: str | None) -> argparse.ArgumentParser:
@@ -64,81 +66,78 @@ def told(module: str, work: Callable[[], None]) -> int:
     return 0
 
 
-def carry_out(
-    module: str,
-    pieces: Sequence[Part],
-    together: Callable[[Mapping[str, Any]], dict[str, Any]],
-    options: argparse.Namespace,
-    *,
-    code: tuple[str, ...],
-    beside: Mapping[str, Callable[[Mapping[str, Any]], str]] | None = None,
-    command: str = "--out …",
-    collect: bool = False,
-) -> None:
-    """Compute the share of the pieces, and write the files where all are there.
+@dataclass(frozen=True)
+class Committed:
+    """A study in pieces, and what they are put together to.
 
-    With ``collect`` nothing is computed, and what is there is put together and stays. ``command`` is what
-    stands after the module's name in the command that makes the file.
+    ``code`` are the folders that results come from beside the package, and ``command`` is what stands after
+    the module's name in the command that makes the file.
     """
-    out: Path = options.out
-    mine = share(pieces, options.only)
-    experiment = Experiment(module.replace(".", "-"), lambda scale: mine, lambda results: (), code=code)
-    if collect:
-        kept = FinishedParts(out, writing=False)
-        stale = [part.name for part in pieces if kept.is_stale(experiment, part)]
+
+    module: str
+    pieces: Sequence[Part]
+    together: Callable[[Mapping[str, Any]], dict[str, Any]]
+    code: tuple[str, ...]
+    beside: Mapping[str, Callable[[Mapping[str, Any]], str]] = field(default_factory=dict)
+    command: str = "--out …"
+
+    def make(self, out: Path, only: str | None) -> None:
+        """Compute the share of the pieces, and write the files where all are there."""
+        mine = share(self.pieces, only)
+        with reserved(out, only):
+            kept = FinishedParts(out)
+            compute([self._experiment(mine)], "full", kept, EarlierRun({}, here=False))
+            with alone(out, "writing", wait=True):
+                whole = self._loaded(kept)
+                missing = [part.name for part in self.pieces if part.name not in whole]
+                if any(part.name in missing for part in mine):
+                    print("another share has put the pieces together")
+                elif missing:
+                    print(f"{len(missing)} pieces of other shares are missing, the first is {missing[0]}")
+                else:
+                    self._write(out, whole)
+                    kept.clear()
+
+    def collect(self, out: Path) -> None:
+        """Compute nothing, and write the files of the pieces that are there, which stay."""
+        kept, experiment = FinishedParts(out, writing=False), self._experiment(self.pieces)
+        stale = [part.name for part in self.pieces if kept.is_stale(experiment, part)]
         if stale:
             print(f"{len(stale)} pieces are of other code or settings and left out, the first is {stale[0]}")
-        whole = _loaded(kept, experiment, pieces)
+        whole = self._loaded(kept)
         if not whole:
             raise CommuteError(
                 f"{out} holds no finished piece of this code and these settings: give the command "
                 "without --collect"
             )
-        publish(out, _files(module, command, whole, together, beside or {}))
-    else:
-        with reserved(out, options.only):
-            kept = FinishedParts(out)
-            compute([experiment], "full", kept, EarlierRun({}, here=False))
-            with alone(out, "writing", wait=True):
-                whole = _loaded(kept, experiment, pieces)
-                missing = [part.name for part in pieces if part.name not in whole]
-                if any(part.name in missing for part in mine):
-                    print("another share has put the pieces together")
-                    return
-                if missing:
-                    print(f"{len(missing)} pieces of other shares are missing, the first is {missing[0]}")
-                    return
-                publish(out, _files(module, command, whole, together, beside or {}))
-                kept.clear()
-    print(f"{out / 'full.json'} is written")
+        self._write(out, whole)
 
+    def _experiment(self, pieces: Sequence[Part]) -> Experiment:
+        name = self.module.replace(".", "-")
+        return Experiment(name, lambda scale: pieces, lambda results: (), code=self.code)
 
-def _loaded(kept: FinishedParts, experiment: Experiment, pieces: Sequence[Part]) -> dict[str, Saved]:
-    """The finished pieces by name: their results, and how long they took."""
-    there = {part.name: kept.load(experiment, part) for part in pieces}
-    return {name: saved for name, saved in there.items() if saved}
+    def _loaded(self, kept: FinishedParts) -> dict[str, Saved]:
+        """The finished pieces by name: their results, and how long they took."""
+        experiment = self._experiment(self.pieces)
+        there = {part.name: kept.load(experiment, part) for part in self.pieces}
+        return {name: saved for name, saved in there.items() if saved}
 
-
-def _files(
-    module: str,
-    command: str,
-    whole: Mapping[str, Saved],
-    together: Callable[[Mapping[str, Any]], dict[str, Any]],
-    beside: Mapping[str, Callable[[Mapping[str, Any]], str]],
-) -> dict[str, bytes]:
-    """What is written: the results, where they are from, and what stands beside them."""
-    found = {name: saved["result"] for name, saved in whole.items()}
-    publication = {
-        "format": FORMAT,
-        "version": VERSION,
-        "command": f"python -m {module} {command}",
-        "result": together(found),
-    }
-    name = module.replace(".", "-")
-    seconds = {f"{name}/{part}": saved["seconds"] for part, saved in whole.items()}
-    provenance = {"argv": ["python", "-m", module], "seconds": seconds, **circumstances()}
-    return {
-        "full.json": dump(publication),
-        "full.provenance.json": (json.dumps(provenance, sort_keys=True, indent=1) + "\n").encode(),
-        **{f"full.{ending}": make(found).encode() for ending, make in beside.items()},
-    }
+    def _write(self, out: Path, whole: Mapping[str, Saved]) -> None:
+        """The results, where they are from, and what stands beside them."""
+        found = {name: saved["result"] for name, saved in whole.items()}
+        publication = {
+            "format": FORMAT,
+            "version": VERSION,
+            "command": f"python -m {self.module} {self.command}",
+            "result": self.together(found),
+        }
+        name = self.module.replace(".", "-")
+        seconds = {f"{name}/{part}": saved["seconds"] for part, saved in whole.items()}
+        provenance = {"argv": ["python", "-m", self.module], "seconds": seconds, **circumstances()}
+        files = {
+            "full.json": dump(publication),
+            "full.provenance.json": (json.dumps(provenance, sort_keys=True, indent=1) + "\n").encode(),
+            **{f"full.{ending}": make(found).encode() for ending, make in self.beside.items()},
+        }
+        publish(out, files)
+        print(f"{out / 'full.json'} is written")

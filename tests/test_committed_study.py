@@ -1,15 +1,17 @@
 """Studies that are committed: finished pieces are kept, shared between processes, and put together once."""
 
 import json
+import shutil
 import subprocess
 import sys
-from argparse import Namespace
+import threading
 
 import numpy as np
 import pytest
 
 from commute_verify.errors import CommuteError
-from experiments.committed import carry_out, study
+from experiments import committed
+from experiments.committed import Committed, study
 from experiments.experiment import Experiment, Part
 from experiments.lock import alone
 from experiments.results import load_committed
@@ -86,32 +88,33 @@ def test_a_share_that_is_none_is_refused(sums, capsys, share):
     assert not list(sums.out.iterdir())
 
 
-def test_what_is_there_is_collected_and_stays(sums, capsys):
-    assert sums.run("--only", "1/1", fails=[2]) == 130
-    options = Namespace(out=sums.out, only="1/1")
-    pieces = [Part(f"p{n}", lambda n=n: {"n": n}, {"n": n}) for n in (1, 2)]
+CODE = ("experiments/planning",)
 
-    def carried_out(**more):
-        carry_out("experiments.sum", pieces, summed, options, code=("experiments/planning",), **more)
+
+def test_what_is_there_is_collected_and_stays(sums):
+    assert sums.run("--only", "1/1", fails=[2]) == 130
+    pieces = [Part(f"p{n}", lambda n=n: {"n": n}, {"n": n}) for n in (1, 2)]
+    made = Committed("experiments.sum", pieces, summed, CODE)
+
+    def collected():
+        made.collect(sums.out)
         return sums.result()["sum"]
 
-    assert carried_out(collect=True) == carried_out(collect=True) == 1
+    assert collected() == collected() == 1
     full = FinishedParts(sums.out)
-    full.save(
-        Experiment("experiments-sum", list, list, code=("experiments/planning",)), pieces[1], {"n": 2}, 0
-    )
-    assert carried_out(collect=True) == carried_out(collect=True) == 3  # whole, and there still
+    full.save(Experiment("experiments-sum", list, list, code=CODE), pieces[1], {"n": 2}, 0)
+    assert collected() == collected() == 3  # whole, and there still
     assert sums.calls == [1, 2]
-    assert carried_out() == 3
+    made.make(sums.out, "1/1")
+    assert sums.result() == {"sum": 3}
     assert not (sums.out / ".work").exists()
     with pytest.raises(CommuteError, match="without --collect"):
-        carried_out(collect=True)
+        made.collect(sums.out)
 
 
-def test_collecting_from_another_folder_leaves_it_as_it_was(sums, tmp_path):
-    options = Namespace(out=tmp_path, only=None)
+def test_collecting_from_another_folder_leaves_it_as_it_was(tmp_path):
     with pytest.raises(CommuteError, match="no finished piece"):
-        carry_out("experiments.sum", [Part("p1", dict, {})], summed, options, code=(), collect=True)
+        Committed("experiments.sum", [Part("p1", dict, {})], summed, ()).collect(tmp_path)
     assert not list(tmp_path.iterdir())
 
 
@@ -146,17 +149,44 @@ def test_a_folder_is_reserved_until_its_last_file_is_written(sums, only, taken):
     assert found == taken
 
 
+def test_a_share_that_ends_after_another_has_put_all_together_says_so(sums, monkeypatch, capsys):
+    right = committed.compute
+
+    def overtaken(*given):
+        right(*given)
+        shutil.rmtree(sums.out / ".work")  # as the other share does when its file is out
+
+    monkeypatch.setattr(committed, "compute", overtaken)
+    assert sums.run("--only", "2/2") == 0
+    assert "another share has put the pieces together" in capsys.readouterr().out
+    assert not (sums.out / "full.json").exists()
+
+
+def test_the_last_two_shares_write_one_after_the_other(tmp_path):
+    order, inside = [], threading.Event()
+
+    def other():
+        inside.set()
+        with alone(tmp_path, "writing", wait=True):
+            order.append("other")
+
+    thread = threading.Thread(target=other)
+    with alone(tmp_path, "writing", wait=True):
+        thread.start()
+        inside.wait()
+        thread.join(0.2)
+        order.append("first")
+    thread.join(30)
+    assert order == ["first", "other"]
+
+
 def test_kept_pieces_of_other_settings_are_made_again_and_that_is_told(sums, capsys):
     assert sums.run(fails=[2]) == 130
     kept = sums.out / ".work" / "parts" / "experiments-sum.p1.json"
     kept.write_text(kept.read_text().replace('"digest": "', '"digest": "0'))
     capsys.readouterr()
-    (piece,) = [Part("p1", dict, {"n": 1})]
     with pytest.raises(CommuteError, match="no finished piece of this code"):
-        carry_out(
-            "experiments.sum", [piece], summed, Namespace(out=sums.out, only=None),
-            code=("experiments/planning",), collect=True,
-        )  # fmt: skip
+        Committed("experiments.sum", [Part("p1", dict, {"n": 1})], summed, CODE).collect(sums.out)
     assert "1 pieces are of other code or settings and left out, the first is p1" in capsys.readouterr().out
     assert sums.run() == 0
     assert "2 parts; 1 kept of other code or settings, made again" in capsys.readouterr().out

@@ -142,13 +142,10 @@ def test_what_is_said_of_predictors_on_two_languages_is_what_was_computed():
     committed = {part.name: part.committed for part in language_parts("smoke") if part.committed}
     study, said = (load_committed(committed[name])["result"] for name in ("cpu", "cpu-predictors"))
     found = predictors.cells(compare(study), said)
-    by_window: dict[str, dict[int, list[predictors.Cell]]] = {}
-    for name in ("trajectory", "drawn", "integrated"):
-        windows = {window: [] for window in (5, 20, 60)}
-        for cell in found[name]:
-            windows[cell.window].append(cell)
-        by_window[name] = windows
-    one, drawn, weighted = (by_window[name] for name in ("trajectory", "drawn", "integrated"))
+    one, drawn, weighted = (
+        {window: [cell for cell in found[name] if cell.window == window] for window in (5, 20, 60)}
+        for name in ("trajectory", "drawn", "integrated")
+    )
 
     def right(cells):
         return sum(cell.right for cell in cells)
@@ -158,10 +155,12 @@ def test_what_is_said_of_predictors_on_two_languages_is_what_was_computed():
 
     answered, losses = ([cell for cell in found[name] if cell.answered] for name in ("drawn", "integrated"))
     far = [cell for cell in answered if cell.window == 60]
+    resolved = [cell for cell in drawn[60] if cell.resolved]
+    assert right(resolved) == len(resolved)
     assert not weighted[60]
     figures = [
         f"the sign of {of(drawn[5])} cases at Δt = 5, of {of(drawn[20])} at Δt = 20 and "
-        f"of {of(drawn[60])} at Δt = 60",
+        f"of {of(drawn[60])} at Δt = 60 (of the middle tilts; all {len(resolved)} that are resolved)",
         f"answer {len(answered)} of the {len(found['drawn'])} ({len(far)} of those at 60), "
         f"{right(answered)} rightly",
         f"predicted {predictors._ratio(found['drawn']).split(chr(0xA0))[0]} in the median",
@@ -175,6 +174,8 @@ def test_what_is_said_of_predictors_on_two_languages_is_what_was_computed():
         f"of {of(drawn[5])} cases at Δt = 5, of {of(drawn[20])} at Δt = 20 and of {of(drawn[60])} at Δt = 60 "
         f"so, and of {of(weighted[5])} and of {of(weighted[20])} at 5 and 20 with weighted losses" in page
     )
+    assert f"At 60 they answer {len(far)} of the {len(drawn[60])}" in page
+    assert f"the signs of all {len(resolved)} that are resolved" in page
     assert f"of {of(one[5])} cases at Δt = 5 and of {of(one[20] + one[60])} beyond" in page
 
 

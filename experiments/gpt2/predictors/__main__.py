@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from experiments.committed import carry_out, parser, told
+from experiments.committed import Committed, parser, told
 from experiments.experiment import Part
 from experiments.gpt2.predictors.asked import Settings, as_dict, pieces, study_of
 from experiments.gpt2.predictors.said import said, together
@@ -48,15 +48,11 @@ def run(options: argparse.Namespace, settings: Settings) -> None:
         there = [(every[name], answered) for name, answered in found.items()]
         return dict(plain(together(study, settings, there)))
 
-    carry_out(
-        MODULE,
-        parts,
-        put_together,
-        options,
-        code=CODE,
-        command="--study … --out …",
-        collect=options.collect,
-    )
+    made = Committed(MODULE, parts, put_together, CODE, command="--study … --out …")
+    if options.collect:
+        made.collect(options.out)
+    else:
+        made.make(options.out, options.only)
 
 
 if __name__ == "__main__":
