@@ -1,14 +1,18 @@
 """Hypothesis profiles: ``dev`` by default, ``ci`` where CI is set, or the one HYPOTHESIS_PROFILE names.
 
-Workers of ``pytest -n`` share the cores, and take one thread each.
+Workers of ``pytest -n`` share the cores, and take one thread each. A shell has its background jobs ignore
+Ctrl-C, and commands that tests start would inherit that.
 """
 
 import os
+import signal
 
 from hypothesis import settings
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("dev", deadline=None, max_examples=25)
 settings.register_profile("ci", deadline=None, max_examples=40, derandomize=True, database=None)
