@@ -10,15 +10,8 @@ from commute_verify.criterion.prediction.predict import predict_excess_loss
 from commute_verify.criterion.prediction.rung import Replicated
 from commute_verify.criterion.prediction.trajectory import Path, judged
 from commute_verify.schedules import WeightSchedule
-from tests.test_prediction_trajectory import (
-    NAMES,
-    STEPS,
-    language_model,
-    next_token_loss,
-    one_thread,
-    tokens,
-    train,
-)
+from tests.criterion_models import next_token_loss, one_thread
+from tests.trained_runs import NAMES, STEPS, language_model, tokens, train
 
 NODES, WIDTHS = np.polynomial.legendre.leggauss(3)
 PLACES = (NODES + 1) / 2
