@@ -243,6 +243,14 @@ def test_the_grounds_of_abstentions_are_counted():
     assert run._grounds(told, "another") == {}
 
 
+def test_what_the_other_predictors_answer_is_told_over_tilts_and_swaps():
+    def cells(**answers):
+        return [{"predictors": {key: {"answered_of_all": n, "cases": 9} for key, n in answers.items()}}]
+
+    told = page._silent({"tilts": cells(a=2, b=0), "swaps": cells(a=1)}, (("a", "A"), ("b", "B")))
+    assert told.endswith("answer: A 3 of 18, B 0 of 9.")
+
+
 @pytest.fixture(scope="module")
 def made():
     """Every piece of a study at the smallest size."""

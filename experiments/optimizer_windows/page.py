@@ -153,6 +153,7 @@ def _dear(result: dict[str, Any], origin: str) -> list[Block]:
             "",
         ),
         Paragraph(_swap_verdicts(result)),
+        Paragraph(_silent(result, tilt[2:])),
         tables.dear(
             result["raises"],
             (*tilt[:2], tilt[4], plain[1]),
@@ -246,6 +247,16 @@ def _swap_verdicts(result: dict[str, Any]) -> str:
         f"disjoint seeds of batches answers {answered} ({answered / found['cases']:.0%}); right of those "
         f"resolved among them: {right}. What it abstains for: {why or 'nothing'}."
     )
+
+
+def _silent(result: dict[str, Any], predictors: tuple[tuple[str, str], ...]) -> str:
+    """How many tilts and swaps the other predictors answer, by their own verdicts."""
+    told = []
+    for name, label in predictors:
+        found = [cells[0]["predictors"].get(name) for cells in (result["tilts"], result["swaps"])]
+        answers = sum(cell["answered_of_all"] for cell in found if cell)
+        told.append(f"{label} {answers} of {sum(cell['cases'] for cell in found if cell)}")
+    return f"Of the tilts and swaps that they were asked about the others answer: {', '.join(told)}."
 
 
 def _share(found: dict[str, Any] | None) -> str:
