@@ -15,8 +15,9 @@ from experiments.integrated_tilts.__main__ import parts
 from experiments.integrated_tilts.run import pieces
 from experiments.integrated_tilts.settings import Cell, Counts
 from experiments.integrated_tilts.statistics import PREDICTOR, name, summed_up
-from experiments.integrated_tilts.tilts import TARGETS, observed, predicted
+from experiments.integrated_tilts.tilts import observed, predicted
 from experiments.optimizer_windows.observed import observed as every_case
+from experiments.optimizer_windows.predicted import TARGET_WEIGHTS
 from experiments.optimizer_windows.texts import texts
 from experiments.optimizer_windows.training import checkpoints, loss_fn
 
@@ -53,7 +54,7 @@ def asked(points):
         loss_fn,
         {domain: [batch for one in windows for batch in one[domain][: 2 * K]] for domain in "abcd"},
         tilt,
-        TARGETS,
+        TARGET_WEIGHTS,
         against=mirror,
         optimizer=start.optimizer,
         held_out={
@@ -149,7 +150,7 @@ def test_replicates_one_by_one_are_counted_as_a_single_one_would_answer(found, s
         for seed in SMALL.predicted(k):
             piece = {key: np.array(value) for key, value in found[name(CELL, k, "predicted", seed)].items()}
             excess, change = piece["shares"] @ piece["slopes"], piece["ends"][1] - piece["ends"][0]
-            for target, value, seen in zip(TARGETS, excess, change, strict=True):
+            for target, value, seen in zip(TARGET_WEIGHTS, excess, change, strict=True):
                 valid = abs(value - seen) <= 0.1 * max(abs(value), abs(seen))
                 judged = valid and rows[k, target]["p"] < 0.05
                 right = judged and value * rows[k, target]["observed"] > 0
@@ -166,7 +167,7 @@ def test_each_half_of_the_seeds_is_the_study_with_these_seeds_alone(found, summa
         for told in summary["halves"][half::2]:
             k, ratios = told["k"], []
             for row in (row for row in summary["rows"] if row["k"] == k and row["p"] < 0.05):
-                t = list(TARGETS).index(row["target"])
+                t = list(TARGET_WEIGHTS).index(row["target"])
                 pieces_ = [found[name(CELL, k, "predicted", seed)] for seed in seeds]
                 mean = np.mean([np.dot(one["shares"], np.array(one["slopes"])[:, t]) for one in pieces_])
                 ratios.append(row["observed"] / mean)

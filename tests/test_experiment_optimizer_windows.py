@@ -6,6 +6,7 @@ import json
 import math
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ import torch
 from commute_verify import CommuteError
 from commute_verify.report import Figure, Table
 from experiments.optimizer_windows import __main__ as command
-from experiments.optimizer_windows import observed, page, predicted, prices, records, tables
+from experiments.optimizer_windows import observed, page, predicted, prices, records, run, tables
 from experiments.optimizer_windows.cases import Case, cases, per_step
 from experiments.optimizer_windows.goals import worst
 from experiments.optimizer_windows.parts import COMMITTED, parts
@@ -145,20 +146,109 @@ def test_a_guess_that_is_no_number_is_not_judged():
 
 
 @pytest.mark.parametrize(
-    ("spread", "valid", "answered"),
-    [(0.01, True, True), (3.0, True, False), (0.01, False, False)],
-    ids=["agree", "do not agree", "one abstains"],
+    ("spread", "changes", "answered"),
+    [(0.01, (1.0, 1.0), True), (3.0, (1.0, 1.0), False), (0.01, (0.8, 1.2), True), (0.01, (0.5, 1.0), False)],
+    ids=["agree", "do not agree", "explained in the mean", "not explained"],
 )
-def test_three_points_answer_where_every_seed_does_and_seeds_agree(spread, valid, answered):
+def test_three_points_answer_where_seeds_agree_and_their_mean_is_the_change_of_loss(
+    spread, changes, answered
+):
     place, case = TINY.starts[0], Case("tilt", 0.15, "a", "b", 1, 0)
+
+    def piece(value, change):
+        told = {"shares": [0.5, 0.5], "slopes": [[value - 1], [value + 1]], "ends": [[2.0], [2.0 + change]]}
+        return {case.name: {"targets": ["a"], **told}}
+
     found = {
-        label(place, "dear", seed): {case.name: {"excess": {"a": [value, valid or seed != TINY.others[0]]}}}
-        for seed, value in zip(TINY.others, (1 - spread, 1 + spread), strict=True)
+        label(place, "dear", seed): piece(value, change)
+        for seed, value, change in zip(TINY.others, (1 - spread, 1 + spread), changes, strict=True)
     }
     ((target, name, guess),) = records._dear(TINY, found, place, case, np.zeros((TINY.observed, 5)))
     assert (target, name) == ("a", "trajectory, integrated")
     assert guess.value == pytest.approx(1.0)  # roundoff
     assert guess.answered is answered
+
+
+def test_a_trajectory_that_overflows_is_an_abstention():
+    place, case = TINY.starts[0], Case("swap", 0.0, "a", "b", 1, 0)
+    piece = {case.name: {"targets": ["a", "b"], "failed": "the parameters are not finite"}}
+    found = {label(place, "dear", seed): piece for seed in TINY.others}
+    told = records._dear(TINY, found, place, case, np.zeros((TINY.observed, 5)))
+    assert [(target, guess.answered, guess.why) for target, _, guess in told] == [
+        ("a", False, "a number that is none"), ("b", False, "a number that is none")
+    ]  # fmt: skip
+
+
+def test_a_trajectory_from_own_batches_is_held_against_the_runs_of_these():
+    place, case = TINY.starts[0], Case("tilt", 0.15, "a", "b", 1, 0)
+    told = {"shares": [0.5, 0.5], "slopes": [[2.0, 4.0]] * 2, "ends": [[0.0, 0.0], [2.0, 3.0]]}
+    found = {label(place, "dear", 0): {case.name: {"targets": ["b", "mixture"], **told}}}
+    runs = np.arange(10.0).reshape(2, 5)  # targets a, b, c, d and the mixture; the first seed is an own one
+    guesses = records._dear(TINY, found, place, case, runs)
+    assert {name for _, name, _ in guesses} == {"trajectory, integrated, own batches"}
+    assert [(target, guess.value, guess.answered, guess.observed) for target, _, guess in guesses] == [
+        ("b", 2.0, True, 1.0), ("mixture", 4.0, False, 4.0)
+    ]  # fmt: skip
+    assert all("unexplained" in guess.why for _, _, guess in guesses)
+
+
+def test_each_predictor_is_asked_about_its_own_cases(monkeypatch):
+    few = replace(
+        TINY,
+        lengths=(1, 2, 3),
+        tailed=(2,),
+        swap_up_to=2,
+        raise_up_to=1,
+        tilt_up_to=3,
+        slow_up_to=2,
+        disjoint=4,
+    )
+    start = SimpleNamespace(place=few.main, model=None, optimizer=None)
+    monkeypatch.setattr(predicted, "integrated", lambda *given: {})
+    monkeypatch.setattr(predicted.cv, "predict_excess_loss", lambda *given, **more: more["predictor"])
+    monkeypatch.setattr(predicted, "_record", lambda name: {"by": name})
+
+    def named(kind, k, pair="ab", tail=0):
+        return f"{kind} {0 if kind == 'swap' else 0.15} {pair} k{k} tail{tail}"
+
+    tilts, raised = {named("tilt", k) for k in (1, 2, 3)}, {named("raise", 1)}
+    swaps = {named("swap", k, pair) for k in (1, 2) for pair in ("ab", "cd")}
+    for seed, asked in (
+        (0, tilts | raised | swaps),
+        (few.others[0], tilts | raised | swaps),
+        (few.others[-1], tilts),
+    ):
+        assert predicted.dear(few, start, seed).keys() == asked
+    windows = [(1, 0), (2, 0), (2, few.tail)]
+    slow = {named("tilt", k, pair, tail) for k, tail in windows for pair in ("ab", "cd", "ac")}
+    slow |= {named("swap", k, pair, tail) for k, tail in windows for pair in ("ab", "cd")}
+    found = predicted.slow(few, start)
+    assert {name: answers.keys() for name, answers in found.items()} == dict.fromkeys(predicted.SLOW, slow)
+    assert predicted.memory(few, start).keys() == {case.name for case in cases(few, few.main)}
+
+
+def test_slow_predictors_and_memory_are_asked_from_every_start():
+    two = replace(TINY, starts=((1e-2, 6), (1e-3, 4)))
+    names = pieces(two)
+    assert all(label(start, what) in names for start in two.starts for what in ("slow", "memory"))
+
+
+def test_the_grounds_of_abstentions_are_counted():
+    told = [
+        record(1.0, 1.0),
+        record(1.0, 1.0, answered=False, why="p"),
+        record(1.0, 1.0, False, answered=False, why="p"),
+    ]
+    assert run._grounds(told, "p") == {"p": 2}
+    assert run._grounds(told, "another") == {}
+
+
+def test_what_the_other_predictors_answer_is_told_over_tilts_and_swaps():
+    def cells(**answers):
+        return [{"predictors": {key: {"answered_of_all": n, "cases": 9} for key, n in answers.items()}}]
+
+    told = page._silent({"tilts": cells(a=2, b=0), "swaps": cells(a=1)}, (("a", "A"), ("b", "B")))
+    assert told.endswith("answer: A 3 of 18, B 0 of 9.")
 
 
 @pytest.fixture(scope="module")

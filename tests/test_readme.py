@@ -65,18 +65,30 @@ def test_what_is_said_of_windows_of_adamw_is_what_was_computed():
     result = load_committed(WINDOWS)["result"]
     told = result["strictness"][0]["predictors"]
     one = told["trajectory"]
-    swaps = result["swaps"][0]["predictors"]["trajectory, integrated"]
+    asked = "trajectory, integrated"
+    swaps = result["swaps"][0]["predictors"][asked]
+    cells = [(c["key"][0], c["predictors"].get(asked)) for c in result["swaps_by_length"]]
+    lengths = [(k, cell) for k, cell in cells if cell]
+    reach = max(k for k, cell in lengths if cell["answered_of_all"])
+    beyond = {k: round(cell["ratio"]["median"]) for k, cell in lengths if k > reach}
+    silent = min(beyond)
+    count = f"{swaps['answered_of_all']} of {swaps['cases']}"
+    right = f"{swaps['answered_right']['count']} of the {swaps['answered']}"
     figures = [
         f"{one['right']['share']:.0%} of their signs ({one['right']['count']} of {one['judged']})",
         f"answers {one['answered_of_all'] / one['cases']:.0%} of the tilts, "
         f"{one['answered'] / one['judged']:.0%} of those that can be told from luck; "
         f"{one['answered_right']['count']} of {one['answered']} of these answers",
-        f"({swaps['answered_of_all']} of {swaps['cases']} answered)",
+        f"{count} are answered, none from {silent} steps a stage on, and {right} answers that can be checked",
         f"local criterion has {told['local']['right']['share']:.0%} of the signs",
         f"preconditioner {told['local, preconditioned']['right']['share']:.0%}",
     ]
     assert quoted(figures) == []
     assert quoted(["164 of 175"]) == ["164 of 175"]  # planted: another figure
+    page = " ".join((ROOT / "docs" / "predicting.md").read_text().split())
+    told = f"answer {count} of them, none from {silent} steps a stage on, and are right in {right} answers"
+    assert told in page
+    assert list(beyond.values()) == [4, 6]  # "a quarter of the effect, then a sixth"
 
 
 def test_what_is_said_of_frozen_curvature_is_what_was_computed():

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from commute_verify.criterion.prediction.asking import Options, Setting, ask
-from commute_verify.criterion.prediction.trajectory import path
 from experiments.integrated_tilts.settings import Cell, Settings
 from experiments.optimizer_windows.observed import Ends, excess
-from experiments.optimizer_windows.settings import DOMAINS
+from experiments.optimizer_windows.predicted import TARGET_WEIGHTS, integrated
 from experiments.optimizer_windows.texts import exchanged, texts
-from experiments.optimizer_windows.training import Checkpoint, checkpoints, loss_fn
-
-TARGETS = {name: {name: 1.0} for name in DOMAINS} | {"mixture": dict.fromkeys(DOMAINS, 1 / len(DOMAINS))}
+from experiments.optimizer_windows.training import Checkpoint, checkpoints
 
 
 def observed(settings: Settings, cell: Cell, k: int, seed: int) -> list[float]:
@@ -25,20 +21,8 @@ def observed(settings: Settings, cell: Cell, k: int, seed: int) -> list[float]:
 
 def predicted(settings: Settings, cell: Cell, k: int, seed: int) -> dict[str, Any]:
     """One replicate: slopes at the Gauss points, losses at the ends, and what they cost in training steps."""
-    start, data = _start(settings, cell), texts(settings.windows).window(seed)
-    schedule, reference = settings.case(cell, k).schedules(settings.windows)
-    (question,), tally = ask(
-        start.model,
-        loss_fn,
-        {name: batches[: 2 * k] for name, batches in data.items()},
-        schedule,
-        TARGETS,
-        texts(settings.windows).held_out(),
-        Setting(start.optimizer, reference),
-        Options(points=settings.of(k).points, exchange=k),
-    )
-    found = {name: array.tolist() for name, array in path(question)._asdict().items()}
-    return found | {"training_steps": question.cost(tally).training_steps}
+    start, case = _start(settings, cell), settings.case(cell, k)
+    return integrated(settings.windows, start, case, seed, TARGET_WEIGHTS, settings.of(k).points)
 
 
 def _start(settings: Settings, cell: Cell) -> Checkpoint:

@@ -20,7 +20,7 @@ TILTS = (
 SWAPS = (("a", "b"), ("c", "d"))
 """The first order, against the second; each domain trains alone."""
 MAIN = (0.15, "a", "b")
-"""The tilt that predictors are run on which cost a run for each schedule."""
+"""The tilt that the trajectory is taken for by itself, and that the map of validity has."""
 KINDS = ("tilt", "raise", "swap")
 Start = tuple[float, int]
 """Learning rate and step of a checkpoint."""

@@ -114,16 +114,23 @@ def _dear(result: dict[str, Any], origin: str) -> list[Block]:
         ("local-3", "order 3"),
         ("memory", "memory"),
     )
-    swap = (*tilt[:3], ("local, preconditioned", "local with D"), ("local", "local"))
+    plain = (
+        ("local", "local"),
+        ("local, preconditioned", "local with D"),
+        ("gradient product", "product"),
+        ("last wins", "last"),
+    )
     return [
         Heading("Predictors that run for each schedule", 3),
         Paragraph(
-            "The trajectory integrated at three Gauss points between the two orders, as "
-            '`predictor="auto"` takes it under AdamW; frozen curvature, order 3 and memory have the '
-            "optimizer's "
-            "preconditioner or its buffers alone. They were asked about one pair, up to the lengths shown. "
-            "“Tilts of AdamW windows at Gauss points” has three pairs and starts. Verdicts are those of the "
-            "library when this ran, on each replicate; since then they are on their mean."
+            "The trajectory integrated at three Gauss points between the two schedules, as "
+            '`predictor="auto"` takes it under AdamW: one pair of tilts, both swaps and that tilt against '
+            "constant weights, from the last two starts, the pair's own losses and the mixture's; “Tilts of "
+            "AdamW windows at Gauss points” has three pairs and starts, and more seeds. Frozen curvature and "
+            "order 3, with the optimizer's preconditioner, were asked for three pairs of tilts and both "
+            "swaps from every start, the same targets; memory, which has the optimizer's buffers alone, for "
+            "every case and target. Columns of a row are therefore not of the same cases. All go up to the "
+            "lengths shown."
         ),
         tables.dear(
             result["tilts_by_length"],
@@ -133,18 +140,25 @@ def _dear(result: dict[str, Any], origin: str) -> list[Block]:
         ),
         tables.dear(
             result["swaps_by_length"],
-            swap,
+            tilt,
             f"Whole swaps of $k$ steps of each domain, one order against the other. {origin}",
             "A swap is a long way from the mixture: the integrated trajectory says by its verdict where it "
             "cannot follow.",
         ),
+        tables.dear(
+            result["swaps_by_length"],
+            plain,
+            "The same swaps by the local criterion, plain and with Adam's preconditioner, by the product of "
+            f"gradients, and by the rule that what is trained last is learnt best. {origin}",
+            "",
+        ),
         Paragraph(_swap_verdicts(result)),
+        Paragraph(_silent(result, tilt[2:])),
         tables.dear(
             result["raises"],
-            (*tilt[:2], ("local, preconditioned", "local with D")),
+            (*tilt[:2], tilt[4], plain[1]),
             f"A tilt of 0.15 against constant weights. {origin}",
-            "Here the part that is even in δ counts too: one sweep half way has it, the local bracket has "
-            "not.",
+            "Here the part that is even in δ counts too: the trajectory has it, the local bracket has not.",
         ),
     ]
 
@@ -227,10 +241,22 @@ def _swap_verdicts(result: dict[str, Any]) -> str:
         return "No swap was asked of the trajectory."
     answered = found["answered_of_all"]
     right = _share(found["answered_right"]) if found["answered_right"] else "none to be judged"
+    why = "; ".join(f"{count} times {ground}" for ground, count in result["swap_grounds"].items())
     return (
-        f"Of {found['cases']} swaps and targets the trajectory from disjoint batches answers {answered} "
-        f"({answered / found['cases']:.0%}); right of those resolved among them: {right}."
+        f"Of {found['cases']} swaps and targets the trajectory from {result['settings']['dear_seeds']} "
+        f"disjoint seeds of batches answers {answered} ({answered / found['cases']:.0%}); right of those "
+        f"resolved among them: {right}. What it abstains for: {why or 'nothing'}."
     )
+
+
+def _silent(result: dict[str, Any], predictors: tuple[tuple[str, str], ...]) -> str:
+    """How many tilts and swaps the other predictors answer, by their own verdicts."""
+    told = []
+    for name, label in predictors:
+        found = [cells[0]["predictors"].get(name) for cells in (result["tilts"], result["swaps"])]
+        answers = sum(cell["answered_of_all"] for cell in found if cell)
+        told.append(f"{label} {answers} of {sum(cell['cases'] for cell in found if cell)}")
+    return f"Of the tilts and swaps that they were asked about the others answer: {', '.join(told)}."
 
 
 def _share(found: dict[str, Any] | None) -> str:

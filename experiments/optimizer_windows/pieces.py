@@ -34,8 +34,9 @@ def pieces(settings: Settings) -> dict[str, Piece]:
             found[label(start, "dear", seed)] = partial(_from, predicted.dear, settings, start, seed)
     for name in OPTIMIZERS:
         found[f"validity-{name}"] = partial(validity, settings, name)
-    found[label(settings.main, "slow")] = partial(_from, predicted.slow, settings, settings.main)
-    found[label(settings.main, "memory")] = partial(_from, predicted.memory, settings, settings.main)
+    for start in settings.starts:
+        found[label(start, "slow")] = partial(_from, predicted.slow, settings, start)
+        found[label(start, "memory")] = partial(_from, predicted.memory, settings, start)
     found["prices"] = partial(prices, settings)
     return {name: on_one_core(partial(_plain, work)) for name, work in found.items()}
 

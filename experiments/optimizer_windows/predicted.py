@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,17 +12,28 @@ import commute_verify as cv
 from commute_verify import WeightSchedule
 from commute_verify.criterion.objective import Objective
 from commute_verify.criterion.prediction import Prediction
+from commute_verify.criterion.prediction.answer import DivergenceError
+from commute_verify.criterion.prediction.asking import Options, Setting, ask
+from commute_verify.criterion.prediction.predict import Predictor
 from commute_verify.criterion.prediction.surface import Surface
-from experiments.optimizer_windows.cases import MAIN, SWAPS, Case, cases, windows
+from commute_verify.criterion.prediction.trajectory import path
+from experiments.optimizer_windows.cases import MAIN, Case, cases, windows
 from experiments.optimizer_windows.settings import DOMAINS, TARGETS, Settings
 from experiments.optimizer_windows.texts import texts
 from experiments.optimizer_windows.training import Checkpoint, Data, loss_fn
 
 EACH = {name: {name: 1.0} for name in DOMAINS}
-PAIR = {name: EACH[name] for name in SWAPS[0]} | {"mixture": dict.fromkeys(DOMAINS, 1 / len(DOMAINS))}
-"""Targets of what costs a product for each of them: the pair's own losses, and the mixture's."""
+MIXTURE = dict.fromkeys(DOMAINS, 1 / len(DOMAINS))
+TARGET_WEIGHTS = EACH | {"mixture": MIXTURE}
+Targets = Mapping[str, Mapping[str, float]]
+SLOW: tuple[Predictor, ...] = ("frozen-curvature", "local-3")
 TURN = 8
 """Batches of each domain that memory's gradients are taken from in turn."""
+
+
+def targets_of(*pair: str) -> Targets:
+    """What costs products for each target: a pair's own losses, and the mixture's."""
+    return {name: TARGET_WEIGHTS[name] for name in (*pair, "mixture")}
 
 
 def sweeps(settings: Settings, start: Checkpoint, seed: int) -> dict[str, list[float]]:
@@ -55,56 +67,73 @@ def sweeps(settings: Settings, start: Checkpoint, seed: int) -> dict[str, list[f
 
 
 def dear(settings: Settings, start: Checkpoint, seed: int) -> dict[str, dict[str, Any]]:
-    """The main tilt and the first swap without a tail, a trajectory for each, as ``auto`` takes it.
+    """The main tilt, also against constant weights, and both swaps, without a tail: a trajectory for each.
 
-    Tilts are predicted from every seed, up to a longer window than the others.
+    It is taken as ``auto`` takes it, from every seed for tilts and from fewer for the others.
     """
-    data, held_out = texts(settings).window(seed), texts(settings).held_out()
     found = {}
-    every = seed in settings.swapped
-    for k in (k for k, tail in windows(settings, start.place) if not tail and k <= settings.tilt_up_to):
-        shapes = [("tilt", *MAIN), ("raise", *MAIN), ("swap", 0.0, *SWAPS[0])]
-        for shape in shapes if every and k <= settings.dear_up_to else shapes[:1]:
-            case = Case(*shape, k, 0)
-            schedule, reference = case.schedules(settings)
-            found[case.name] = _record(
-                cv.predict_excess_loss(
-                    start.model,
-                    loss_fn,
-                    _first(data, 2 * k),
-                    schedule,
-                    PAIR,
-                    against=reference,
-                    optimizer=start.optimizer,
-                    held_out=held_out,
-                    predictor="trajectory",
-                    points=1 if case.kind == "raise" else None,
-                    exchange=k,
-                )
-            )
+    for case in cases(settings, start.place):
+        if case.tail or not _is_dear(settings, case, seed):
+            continue
+        targets = targets_of(case.first, case.second)
+        try:
+            along = integrated(settings, start, case, seed, targets)
+        except DivergenceError as error:
+            along = {"failed": str(error)}
+        found[case.name] = {"targets": list(targets), **along}
     return found
 
 
+def _is_dear(settings: Settings, case: Case, seed: int) -> bool:
+    main = (case.delta, case.first, case.second) == MAIN
+    if case.kind == "tilt":
+        return main and case.k <= settings.tilt_up_to
+    longest = settings.raise_up_to if case.kind == "raise" else settings.swap_up_to
+    return seed in settings.swapped and case.k <= longest
+
+
+def integrated(
+    settings: Settings,
+    start: Checkpoint,
+    case: Case,
+    seed: int,
+    targets: Targets,
+    points: int | None = None,
+) -> dict[str, Any]:
+    """One replicate: slopes at the Gauss points, losses at the ends, and what they cost in training steps."""
+    schedule, reference = case.schedules(settings)
+    (question,), tally = ask(
+        start.model,
+        loss_fn,
+        _first(texts(settings).window(seed), 2 * case.k),
+        schedule,
+        targets,
+        texts(settings).held_out(),
+        Setting(start.optimizer, reference),
+        Options(points=points, exchange=case.k),
+    )
+    found = {name: array.tolist() for name, array in path(question)._asdict().items()}
+    return found | {"training_steps": question.cost(tally).training_steps}
+
+
 def memory(settings: Settings, start: Checkpoint) -> dict[str, dict[str, Any]]:
-    """The main tilt by the optimizer's memory alone, batches taken in turn."""
+    """Every case by the optimizer's memory alone, batches taken in turn."""
     data, held_out = texts(settings).window(settings.observed), texts(settings).held_out()
     found = {}
-    for k, tail in windows(settings, start.place):
-        if k <= settings.dear_up_to:
-            case = Case("tilt", *MAIN, k, tail)
-            schedule, reference = case.schedules(settings)
-            found[case.name] = _record(
-                cv.predict_excess_loss(
-                    start.model,
-                    loss_fn,
-                    _first(data, TURN),
-                    schedule,
-                    against=reference,
-                    optimizer=start.optimizer,
-                    held_out=held_out,
-                    predictor="memory",
-                )
+    for case in cases(settings, start.place):
+        schedule, reference = case.schedules(settings)
+        found[case.name] = _record(
+            cv.predict_excess_loss(
+                start.model,
+                loss_fn,
+                _first(data, TURN),
+                schedule,
+                against=reference,
+                optimizer=start.optimizer,
+                held_out=held_out,
+                predictor="memory",
             )
+        )
     return found
 
 
@@ -142,40 +171,37 @@ def local(settings: Settings, start: Checkpoint) -> dict[str, Any]:
 
 
 def slow(settings: Settings, start: Checkpoint) -> dict[str, dict[str, Any]]:
-    """Frozen curvature and order 3, preconditioned, of the main tilt and of the first swap."""
+    """Frozen curvature and order 3, preconditioned, of the tilts of 0.15 and of the swaps."""
     rows = {
         name: [torch.cat(list(batches))[: settings.slow_rows]]
         for name, batches in texts(settings).local().items()
     }
     held_out = texts(settings).held_out()
-    found: dict[str, dict[str, Any]] = {}
-    for k, tail in windows(settings, start.place):
-        if tail or k > settings.dear_up_to:
+    found: dict[str, dict[str, Any]] = {name: {} for name in SLOW}
+    for case in cases(settings, start.place):
+        if case.k > settings.slow_up_to or case.kind == "raise" or case.delta not in (0.0, MAIN[0]):
             continue
-        for case in (Case("tilt", *MAIN, k, tail), Case("swap", 0.0, *SWAPS[0], k, tail)):
-            schedule, reference = case.schedules(settings)
-            for predictor in ("frozen-curvature", "local-3"):
-                if predictor == "local-3" and case.kind == "swap":
-                    continue
-                try:
-                    answer = _record(
-                        cv.predict_excess_loss(
-                            start.model,
-                            loss_fn,
-                            rows,
-                            schedule,
-                            PAIR,
-                            against=reference,
-                            optimizer=start.optimizer,
-                            held_out=held_out,
-                            predictor=predictor,
-                            tolerance=1e-3,
-                            max_products=40,
-                        )
+        schedule, reference = case.schedules(settings)
+        for predictor in SLOW:
+            try:
+                answer = _record(
+                    cv.predict_excess_loss(
+                        start.model,
+                        loss_fn,
+                        rows,
+                        schedule,
+                        targets_of(case.first, case.second),
+                        against=reference,
+                        optimizer=start.optimizer,
+                        held_out=held_out,
+                        predictor=predictor,
+                        tolerance=1e-3,
+                        max_products=40,
                     )
-                except cv.CommuteError as error:
-                    answer = {"failed": str(error)}
-                found.setdefault(predictor, {})[case.name] = answer
+                )
+            except cv.CommuteError as error:
+                answer = {"failed": str(error)}
+            found[predictor][case.name] = answer
     return found
 
 

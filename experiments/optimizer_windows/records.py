@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from commute_verify.criterion.prediction.rung import Replicated
+from commute_verify.criterion.prediction.trajectory import Path, judged
 from commute_verify.criterion.prediction.variation import ALPHA, AROUND
 from commute_verify.criterion.statistics import mean_and_stderr, p_values
 from experiments.optimizer_windows.cases import Case, Start, cases
@@ -22,11 +24,15 @@ TYPES = ("own", "other", "mixture")
 
 
 class Guess(NamedTuple):
-    """A predicted excess, whether the predictor stands by it, and what it is held against if not the mean."""
+    """A predicted excess, whether the predictor stands by it, and what it is held against if not the mean.
+
+    ``why`` is the quantity that the verdict rests on, where one was kept.
+    """
 
     value: float
     answered: bool = True
     observed: float | None = None
+    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -128,28 +134,31 @@ def _baselines(settings: Settings, found: Pieces, start: Start, case: Case, runs
 
 
 def _dear(settings: Settings, found: Pieces, start: Start, case: Case, runs: Array) -> Guesses:
-    """Trajectories of their own, from disjoint batches and from the runs' own."""
-
-    def seen(seeds: Sequence[int]) -> list[Mapping[str, Any]]:
-        pieces = [found.get(label(start, "dear", seed), {}) for seed in seeds]
-        return [piece[case.name]["excess"] for piece in pieces if case.name in piece]
-
-    own, other = seen(range(settings.own)), seen(settings.others)
+    """Trajectories of their own, from disjoint batches and from the runs' own, judged by their means."""
     guesses: Guesses = []
-    for name, some, against in (("integrated", other, None), ("integrated, own batches", own, runs)):
-        for target in some[0] if some else ():
-            values = [one[target][0] for one in some]
-            valid = all(one[target][1] for one in some)
-            if valid and len(values) > 1:
-                valid = bool(p_values(np.array(values)) < ALPHA)
+    for name, seeds, against in (
+        ("integrated", settings.others, None),
+        ("integrated, own batches", range(settings.own), runs),
+    ):
+        pieces = [found.get(label(start, "dear", seed), {}) for seed in seeds]
+        told = [piece[case.name] for piece in pieces if case.name in piece]
+        if not told:
+            continue
+        targets: list[str] = told[0]["targets"]
+        for target, (value, valid, why) in zip(targets, _integral(told), strict=True):
             t = TARGETS.index(target)
-            guess = Guess(
-                math.nan if None in values else float(np.mean(values)),
-                valid,
-                None if against is None else float(against[: settings.own, t].mean()),
-            )
-            guesses.append((target, f"trajectory, {name}", guess))
+            seen = None if against is None else float(against[: settings.own, t].mean())
+            guesses.append((target, f"trajectory, {name}", Guess(value, valid, seen, why)))
     return guesses
+
+
+def _integral(told: Sequence[Mapping[str, Any]]) -> list[tuple[float, bool, str]]:
+    """Every target's mean over replicates, whether it is answered, and on what ground; nan from overflow."""
+    if any("failed" in one for one in told):
+        return [(math.nan, False, "a number that is none")] * len(told[0]["targets"])
+    paths = [Path(*(np.array(one[part]) for part in Path._fields)) for one in told]
+    values, _, verdicts = Replicated(np.stack([path.excess for path in paths]), judged(paths)).mean()
+    return [(float(value), v.valid, v.quantity) for value, v in zip(values, verdicts, strict=True)]
 
 
 def _memory(settings: Settings, found: Pieces, start: Start, case: Case, runs: Array) -> Guesses:

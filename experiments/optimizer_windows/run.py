@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -79,6 +80,7 @@ def collected(settings: Settings, found: Pieces) -> dict[str, Any]:
             "raises": _cells([r for r in every if r.case.kind == "raise"], window, level),
             "swaps_by_length": _cells(swaps, window, level),
             "swaps": _cells(swaps, lambda r: ["all"], level),
+            "swap_grounds": _grounds(swaps, "trajectory, integrated"),
             "swaps_by_target": _cells(swaps, lambda r: [r.type, r.case.tail], level),
             "errors": [
                 {
@@ -118,6 +120,12 @@ def rows(settings: Settings, found: Pieces) -> str:
 def _cells(found: list[Record], key: Any, level: float) -> list[dict[str, Any]]:
     cells = by(found, lambda r: tuple(key(r)), ALL, level)
     return [{**cell, "key": list(cell["key"])} for cell in cells]
+
+
+def _grounds(found: list[Record], predictor: str) -> dict[str, int]:
+    """How often a predictor abstains on each ground."""
+    told = [record.guesses[predictor] for record in found if predictor in record.guesses]
+    return dict(sorted(Counter(guess.why for guess in told if not guess.answered).items()))
 
 
 def _costs(found: Pieces) -> dict[str, float]:

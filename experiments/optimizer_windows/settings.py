@@ -25,10 +25,11 @@ class Settings:
     ``tailed`` are those k that are run again with a common tail of ``tail`` steps, and from ``long_from`` on
     they are run from the second start alone, as the map of validity is, with ``map_lengths``. Each branch is
     run on ``observed`` seeds of batches, in both orders of the two stages' batches; predictions are taken
-    from ``own`` of the same ones, and from ``disjoint`` other ones. What costs a run for each schedule is
-    predicted for the first tilt of 0.15 and the first swap: the trajectory integrated at Gauss points, tilts
-    from all of these seeds up to ``tilt_up_to`` steps, swaps from ``own`` seeds and ``dear_seeds`` disjoint
-    ones up to ``dear_up_to``; frozen curvature and order 3 from ``slow_rows`` rows. ``level`` is the
+    from ``own`` of the same ones, and from ``disjoint`` other ones. The trajectory between Gauss points costs
+    sweeps for each schedule, and is taken from the last two starts: of the first tilt of 0.15 from all of
+    these seeds up to ``tilt_up_to`` steps, of swaps up to ``swap_up_to``, and of that tilt against constant
+    weights up to ``raise_up_to``, from ``own`` seeds and ``dear_seeds`` disjoint ones. Frozen curvature and
+    order 3 take ``slow_rows`` rows, for tilts of 0.15 and swaps up to ``slow_up_to`` steps. ``level`` is the
     confidence of intervals.
     """
 
@@ -53,9 +54,11 @@ class Settings:
     observed: int = 5
     own: int = 1
     disjoint: int = 5
-    dear_seeds: int = 2
-    dear_up_to: int = 20
+    dear_seeds: int = 4
     tilt_up_to: int = 50
+    swap_up_to: int = 50
+    raise_up_to: int = 20
+    slow_up_to: int = 20
     map_lengths: tuple[int, ...] = (1, 5, 20)
     level: float = 0.95
 
@@ -91,7 +94,7 @@ class Settings:
 
     @property
     def swapped(self) -> list[int]:
-        """The seeds that swaps are predicted from."""
+        """The seeds that swaps, and the tilt against constant weights, are predicted from."""
         return [*range(self.own), *self.others[: self.dear_seeds]]
 
     @property
@@ -121,8 +124,11 @@ class Settings:
             tail=10,
             observed=3,
             disjoint=3,
-            dear_up_to=1,
+            dear_seeds=2,
             tilt_up_to=5,
+            swap_up_to=1,
+            raise_up_to=1,
+            slow_up_to=1,
             map_lengths=(2,),
         )
 
@@ -145,5 +151,5 @@ class Settings:
 
     @classmethod
     def full(cls) -> Self:
-        """The committed study: about three hours of one core."""
+        """The committed study: about six hours of one core."""
         return cls()

@@ -15,7 +15,7 @@ import torch
 
 import commute_verify as cv
 from experiments.optimizer_windows.cases import MAIN, SWAPS, Case, per_step
-from experiments.optimizer_windows.predicted import PAIR
+from experiments.optimizer_windows.predicted import targets_of
 from experiments.optimizer_windows.settings import DOMAINS, Settings
 from experiments.optimizer_windows.texts import texts
 from experiments.optimizer_windows.training import Checkpoint, Data, checkpoints, loss_fn, losses, take_step
@@ -26,6 +26,7 @@ RATES = {"SGD": 5e-3, "momentum": 5e-4}
 WARMING = 30
 """Steps of the optimizer before the window, on other batches."""
 ONE = "trajectory, one sweep"
+PAIR = targets_of(*SWAPS[0])
 PREDICTORS = {
     "tilt": ("local", "local-3", "frozen-curvature", "memory", ONE, "trajectory"),
     "swap": ("local", "frozen-curvature", "memory", "trajectory"),
