@@ -35,7 +35,7 @@ def causal_lm_loss(model: nn.Module, batch: Mapping[str, Tensor]) -> tuple[Tenso
     return total, (labels != IGNORED).sum()
 
 
-class OrderEffectCallback(TrainerCallback):
+class OrderEffectCallback(TrainerCallback):  # type: ignore[misc]
     """Ask during ``Trainer.train`` which domain should come later.
 
     ``domains`` maps names to re-iterables of collated batches, ``loss_fn(model, batch)`` returns their summed

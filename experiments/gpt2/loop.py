@@ -117,7 +117,7 @@ def train(
 
     model = held.model() if held else build(settings.architecture, settings.seed)
     end_documents(model, shards.separator)
-    model.to(device)  # type: ignore[arg-type]
+    model.to(device)
     optimizer = optimizer_for(model, settings)
     if held:
         load_optimizer(optimizer, held.optimizer_state())

@@ -37,7 +37,7 @@ def build(architecture: Architecture, seed: int) -> GPT2LMHeadModel:
             resid_pdrop=0.0,
             embd_pdrop=0.0,
             attn_pdrop=0.0,
-            **{"attn_implementation": architecture.attention},  # type: ignore[arg-type]
+            **{"attn_implementation": architecture.attention},
         )
         return GPT2LMHeadModel(config)
 

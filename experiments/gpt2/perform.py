@@ -141,7 +141,7 @@ def perform(study: Study, job: Job) -> None:
     """Make one piece."""
     from transformers.utils import logging
 
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()
     shards = Shards.open(study.shards)
     if job.branch:
         save(job.result, intervene(study, shards, job.branch))
@@ -180,7 +180,7 @@ def estimate(study: Study, shards: Shards, weights: Mapping[str, float], step: i
     context = training.architecture.context
     data = far_batches(shards, study.domains, context, preset.criterion, training.seed, reach(study))
     network = start.model()
-    network.to(model.device_of(training.device))  # type: ignore[arg-type]
+    network.to(model.device_of(training.device))
     loss = evaluate(network, shards, study.domains, windows=preset.validation)
     found = measured(network, start.optimizer_state(), data, preset.criterion.power_steps)
     return {"step": step, "lr": training.lr_at(step), "loss": loss, **found}

@@ -32,7 +32,7 @@ def said(study: Study, piece: Piece, settings: Settings) -> dict[str, Any]:
     """The answers of one piece."""
     from transformers.utils import logging
 
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()
     return answers(study, Shards.open(study.shards), piece, settings)
 
 
