@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -84,31 +85,46 @@ def start(folder: Path, out: str, **environment: str) -> subprocess.CompletedPro
     )
 
 
-def test_a_killed_run_goes_on_where_it_was_and_gives_the_bytes_of_an_undisturbed_one(tmp_path):
-    assert start(tmp_path / "calm", "out").returncode == 0
-    killed = start(tmp_path / "killed", "out", STOP_AT="b", SIGNAL="SIGKILL")
-    assert killed.returncode == -9
-    assert not (tmp_path / "killed/out/results.json").exists()
-    resumed = start(tmp_path / "killed", "out")
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory):
+    """The files of a run that nothing disturbs."""
+    folder = tmp_path_factory.mktemp("calm")
+    assert start(folder, "out").returncode == 0
+    return files(folder / "out")
+
+
+@pytest.fixture(scope="module")
+def as_it_was_killed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("killed")
+    assert start(folder, "out", STOP_AT="b", SIGNAL="SIGKILL").returncode == -9
+    return folder
+
+
+@pytest.fixture
+def killed(as_it_was_killed, tmp_path):
+    """The folder of a run that was killed, a copy of its own for every test."""
+    return Path(shutil.copytree(as_it_was_killed, tmp_path / "killed"))
+
+
+def test_a_killed_run_goes_on_where_it_was_and_gives_the_bytes_of_an_undisturbed_one(killed, calm):
+    assert not (killed / "out/results.json").exists()
+    resumed = start(killed, "out")
     assert resumed.returncode == 0
     assert "fake/c: kept from the interrupted run" in resumed.stdout
-    assert (tmp_path / "killed/log").read_text() == "cbba"
-    assert files(tmp_path / "killed/out") == files(tmp_path / "calm/out")
+    assert (killed / "log").read_text() == "cbba"
+    assert files(killed / "out") == calm
 
 
-def test_the_comparison_sees_a_kept_part_that_was_changed(tmp_path):
-    start(tmp_path / "calm", "out")
-    start(tmp_path / "killed", "out", STOP_AT="b", SIGNAL="SIGKILL")
-    kept = tmp_path / "killed/out/.work/parts/fake.c.json"
+def test_the_comparison_sees_a_kept_part_that_was_changed(killed, calm):
+    kept = killed / "out/.work/parts/fake.c.json"
     kept.write_text(kept.read_text().replace("0.3333333333333333", "0.3333333333333334"))
-    start(tmp_path / "killed", "out")
-    assert files(tmp_path / "killed/out") != files(tmp_path / "calm/out")
+    assert start(killed, "out").returncode == 0
+    assert files(killed / "out") != calm
 
 
-def test_a_kept_part_with_other_settings_is_computed_again(tmp_path):
-    start(tmp_path, "out", STOP_AT="b", SIGNAL="SIGKILL")
-    assert start(tmp_path, "out", SEED="2").returncode == 0
-    assert (tmp_path / "log").read_text() == "cbcba"
+def test_a_kept_part_with_other_settings_is_computed_again(killed):
+    assert start(killed, "out", SEED="2").returncode == 0
+    assert (killed / "log").read_text() == "cbcba"
 
 
 def test_ctrl_c_ends_in_one_line_that_says_how_to_go_on(tmp_path):
@@ -566,11 +582,11 @@ def test_without_threadpoolctl_the_command_starts_and_says_what_to_install(tmp_p
     )
 
 
-WITHOUT_MODELS = ("proofs", "quadratic", "planning", "noise", "kernels")
+QUICK = ("quadratic", "planning", "kernels")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("names", [WITHOUT_MODELS, pytest.param(None, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize("names", [QUICK, pytest.param(None, marks=pytest.mark.nightly)])
 def test_the_real_command_renders_the_same_bytes_again(tmp_path, names):
     real = [e for e in command.EXPERIMENTS if names is None or e.name in names]
     assert len(real) == len(names or command.EXPERIMENTS)
