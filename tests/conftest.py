@@ -1,7 +1,8 @@
 """Hypothesis profiles: ``dev`` by default, ``ci`` where CI is set, or the one HYPOTHESIS_PROFILE names.
 
-Workers of ``pytest -n`` share the cores, and take one thread each. A shell has its background jobs ignore
-Ctrl-C, and commands that tests start would inherit that.
+Tests and the commands that they start take one thread: small tensors are quicker on one, workers of
+``pytest -n`` share the cores, and sums come out the same everywhere. A shell has its background jobs ignore
+Ctrl-C, and those commands would inherit that.
 """
 
 import os
@@ -9,8 +10,7 @@ import signal
 
 from hypothesis import settings
 
-if "PYTEST_XDIST_WORKER" in os.environ:
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported
+os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is imported
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

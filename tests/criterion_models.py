@@ -1,6 +1,5 @@
 """Small models with what real ones have, and dense float64 derivatives of them that know no criterion."""
 
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,17 +9,6 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 EPS = float(np.finfo(np.float64).eps)
-
-
-@contextmanager
-def one_thread():
-    """Small tensors are quicker on one thread, above all where the machine is busy."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 class TinyLM(nn.Module):

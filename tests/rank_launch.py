@@ -1,7 +1,6 @@
 """One ``torchrun`` of all jobs for so many ranks, whose answers several test files read."""
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -30,7 +29,6 @@ def _run(ranks, *jobs):
             capture_output=True,
             text=True,
             timeout=500,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
         )
         return done, out.read_text() if out.exists() else ""
 

@@ -45,14 +45,6 @@ def ask(world, capsys):
     return run
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def words(text):
     return " ".join(text.split())
 

@@ -4,7 +4,6 @@ import json
 import shutil
 
 import pytest
-import torch
 
 import commute_verify as cv
 from commute_verify.cli import estimate, main
@@ -25,14 +24,6 @@ def world(tmp_path_factory):
         files.save(folder / "run" / f"checkpoint-{step}", files.taught(taught))
     assert run(folder, folder / "run", out=folder / "scan") in (0, 3)
     return folder
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def run(world, *checkpoints, out, more=()):

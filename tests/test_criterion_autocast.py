@@ -12,16 +12,10 @@ from commute_verify import hvp, order_effect
 from commute_verify.criterion import precision
 from commute_verify.criterion.hessian_products import METHODS
 from commute_verify.criterion.objective import Objective
-from tests.criterion_models import one_thread, regression, squares
+from tests.criterion_models import regression, squares
 
 pytestmark = pytest.mark.filterwarnings("ignore:a loss in torch.bfloat16")
 EPS16 = float(torch.finfo(torch.bfloat16).eps)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    with one_thread():
-        yield
 
 
 def lowered():

@@ -10,13 +10,7 @@ from commute_verify.criterion.budget import Budget
 from commute_verify.criterion.hessian_products import METHODS
 from commute_verify.criterion.objective import Objective
 from commute_verify.criterion.sampling import group_sizes
-from tests.criterion_models import one_thread, regression, squares
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    with one_thread():
-        yield
+from tests.criterion_models import regression, squares
 
 
 @pytest.fixture

@@ -17,13 +17,7 @@ import commute_verify as cv
 from commute_verify import AdamPreconditioner, CommuteError, OrderEffect, hvp, lie_bracket, order_effect
 from commute_verify.criterion.budget import Budget
 from commute_verify.criterion.hessian_products import METHODS
-from tests.criterion_models import one_thread, regression, squares
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    with one_thread():
-        yield
+from tests.criterion_models import regression, squares
 
 
 def net():

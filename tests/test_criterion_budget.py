@@ -8,16 +8,10 @@ from torch import nn
 
 from commute_verify import CommuteError, order_effect
 from commute_verify.criterion import run
-from tests.criterion_models import one_thread, squares
+from tests.criterion_models import squares
 
 A_LOSS = 0.02
 """Seconds that each call of the loss takes; nothing else takes any."""
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    with one_thread():
-        yield
 
 
 class Clock:

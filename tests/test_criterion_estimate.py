@@ -10,7 +10,7 @@ from commute_verify.criterion import replicate, run
 from commute_verify.criterion.hessian_products import METHODS
 from commute_verify.criterion.replicate import passes
 from commute_verify.criterion.sampling import Supply, group_sizes
-from tests.criterion_models import CASES, EPS, Dense, dense_P, one_thread, regression, squares, tiny_lm
+from tests.criterion_models import CASES, EPS, Dense, dense_P, regression, squares, tiny_lm
 
 TARGETS = {"mix": {"a": 0.5, "b": 0.25, "c": 0.25}, "c": {"c": 1.0}}
 C = {
@@ -21,12 +21,6 @@ C = {
 """Roundoff of products of three dense factors, relative to the terms of P."""
 
 pytestmark = pytest.mark.filterwarnings("ignore:the replicates do not differ")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    with one_thread():
-        yield
 
 
 def dense_effect(case, groups, targets, D=None):

@@ -7,17 +7,11 @@ from torch import nn
 
 from commute_verify import CommuteError, WeightSchedule, order_effect
 from commute_verify.criterion.schedule_area import areas
-from tests.criterion_models import one_thread, squares
+from tests.criterion_models import squares
 
 TARGETS = {"mix": {"a": 0.5, "b": 0.3, "c": 0.2}}
 
 pytestmark = pytest.mark.filterwarnings("ignore:the replicates do not differ")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    with one_thread():
-        yield
 
 
 class Regression:

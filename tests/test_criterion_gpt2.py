@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from commute_verify import CommuteError, hvp, order_effect
 from commute_verify.criterion.hessian_products import METHODS
-from tests.criterion_models import EPS, Dense, dense_P, one_thread
+from tests.criterion_models import EPS, Dense, dense_P
 
 transformers = pytest.importorskip("transformers", reason="the gpt2 extra brings it")
 C = {
@@ -19,12 +19,6 @@ C = {
 }
 
 pytestmark = pytest.mark.filterwarnings("ignore:the replicates do not differ")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    with one_thread():
-        yield
 
 
 def gpt2(attention):
@@ -67,9 +61,8 @@ BATCHES = {"a": batch(0, 2), "b": batch(1, 1)}
 @pytest.fixture(scope="module")
 def dense():
     """Gradients and Hessians of both domains, from the eager model."""
-    with one_thread():
-        oracle = Dense(gpt2("eager"), loss_fn)
-        g, H = ([f([b]) for b in BATCHES.values()] for f in (oracle.gradient, oracle.hessian))
+    oracle = Dense(gpt2("eager"), loss_fn)
+    g, H = ([f([b]) for b in BATCHES.values()] for f in (oracle.gradient, oracle.hessian))
     return oracle, g, H
 
 

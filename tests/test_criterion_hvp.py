@@ -12,7 +12,7 @@ from commute_verify.criterion import finite_difference
 from commute_verify.criterion.finite_difference import Step, choose_step
 from commute_verify.criterion.hessian_products import METHODS, hessian_vector_products
 from commute_verify.criterion.objective import Objective
-from tests.criterion_models import CASES, EPS, Dense, one_thread, squares, tiny_lm
+from tests.criterion_models import CASES, EPS, Dense, squares, tiny_lm
 
 C = {
     "double-backward": 100 * EPS,
@@ -20,12 +20,6 @@ C = {
     "finite-difference": 100 * EPS ** (2 / 3),
 }
 """Roundoff: C·eps for exact methods; a central difference at its best step leaves eps^(2/3)."""
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    with one_thread():
-        yield
 
 
 def gap(found, expected):

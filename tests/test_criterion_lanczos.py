@@ -7,13 +7,7 @@ import torch
 from commute_verify.criterion import lanczos as module
 from commute_verify.criterion.lanczos import lanczos, largest_eigenvalue
 from commute_verify.errors import CommuteError
-from tests.criterion_models import EPS, Dense, one_thread, tiny_lm
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    with one_thread():
-        yield
+from tests.criterion_models import EPS, Dense, tiny_lm
 
 
 def symmetric(values, seed=0):

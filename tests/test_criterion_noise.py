@@ -16,17 +16,11 @@ from commute_verify.criterion import AdamPreconditioner, Cost, NoiseEffect, nois
 from commute_verify.criterion.noise_replicate import NoiseRoles, NoiseWork, _balanced, noise_estimate
 from commute_verify.criterion.objective import Objective
 from commute_verify.criterion.sampling import Drawn
-from tests.criterion_models import Dense, one_thread, regression, squares
+from tests.criterion_models import Dense, regression, squares
 
 DOMAINS = ("a", "b", "c")
 MIXING = {"b": {"b": 1.0}, "mix": {"a": 0.5, "b": 0.25, "c": 0.25}}
 M = np.array([[row.get(k, 0.0) for k in DOMAINS] for row in MIXING.values()])
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    with one_thread():
-        yield
 
 
 def net():
@@ -215,12 +209,11 @@ def population(count=48, rows=2):
 
 @pytest.fixture(scope="module")
 def estimated():
-    with one_thread():
-        model, data = net(), population()
-        effect = cv.order_effect(
-            model, squares, data, targets=MIXING, batches=48, method="double-backward", progress=False
-        )
-        return model, data, effect
+    model, data = net(), population()
+    effect = cv.order_effect(
+        model, squares, data, targets=MIXING, batches=48, method="double-backward", progress=False
+    )
+    return model, data, effect
 
 
 def noise_of(estimated, **options):

@@ -6,13 +6,7 @@ import torch
 from torch import distributed, multiprocessing, nn
 
 from commute_verify import CommuteError, OrderEffect, order_effect, pooled
-from tests.criterion_models import one_thread, regression, squares
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    with one_thread():
-        yield
+from tests.criterion_models import regression, squares
 
 
 def rank_effect(rank, **options):

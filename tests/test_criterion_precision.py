@@ -12,18 +12,12 @@ import torch
 from commute_verify import order_effect
 from commute_verify.criterion.hessian_products import METHODS
 from commute_verify.criterion.vectors import add_to, dot, norm, scale, zeros_like
-from tests.criterion_models import Dense, dense_P, next_token_loss, one_thread, tiny_lm
+from tests.criterion_models import Dense, dense_P, next_token_loss, tiny_lm
 
 EPS32, EPS16 = (float(torch.finfo(dtype).eps) for dtype in (torch.float32, torch.bfloat16))
 TARGETS = {"mix": {"a": 0.5, "b": 0.25, "c": 0.25}}
 
 pytestmark = pytest.mark.filterwarnings("ignore:the replicates do not differ")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    with one_thread():
-        yield
 
 
 def in_dtype(dtype, method):

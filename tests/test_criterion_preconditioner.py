@@ -8,17 +8,11 @@ import torch
 from torch import nn
 
 from commute_verify import AdamPreconditioner, CommuteError, order_effect
-from tests.criterion_models import Dense, TinyLM, dense_P, one_thread, regression, squares
+from tests.criterion_models import Dense, TinyLM, dense_P, regression, squares
 
 EPS32 = float(np.finfo(np.float32).eps)
 
 pytestmark = pytest.mark.filterwarnings("ignore:the replicates do not differ")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    with one_thread():
-        yield
 
 
 def model_of(dtype=torch.float64):

@@ -15,17 +15,11 @@ from commute_verify.criterion.hessian_products import METHODS, hessian_vector_pr
 from commute_verify.criterion.objective import Objective
 from commute_verify.criterion.probe import probe
 from commute_verify.criterion.trial import Verdict
-from tests.criterion_models import CASES, one_thread, regression, squares, tiny_lm
+from tests.criterion_models import CASES, regression, squares, tiny_lm
 
 EXACT = METHODS[:2]
 PASSED = Verdict(0.0, 0.0, None, 0.0)
 module = sys.modules["commute_verify.criterion.probe"]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    with one_thread():
-        yield
 
 
 def domains(count=12, rows=4):

@@ -17,16 +17,10 @@ from commute_verify.criterion.probe import Probe
 from commute_verify.criterion.ratio import WeightedMean, coefficients
 from commute_verify.criterion.sampling import Roles, Supply
 from commute_verify.criterion.statistics import half_width, holm, look_factor, mean_and_stderr, p_values
-from tests.criterion_models import Dense, dense_P, one_thread, squares
+from tests.criterion_models import Dense, dense_P, squares
 
 ALPHA = 1e-3
 """Statistical: each check below fails by chance with this probability at most, under its fixed seed."""
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    with one_thread():
-        yield
 
 
 @pytest.fixture

@@ -11,13 +11,6 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from commute_verify import AdamPreconditioner, CommuteError, hvp, lie_bracket, order_effect
 from commute_verify.criterion.hessian_products import METHODS
-from tests.criterion_models import one_thread
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    with one_thread():
-        yield
 
 
 class Net(nn.Module):

@@ -28,7 +28,6 @@ from experiments.optimizer_windows.statistics import by, summary
 from experiments.optimizer_windows.texts import texts
 from experiments.optimizer_windows.training import checkpoints, losses
 from experiments.results import load_committed
-from tests.criterion_models import one_thread
 
 TINY = replace(
     Settings.smoke(),
@@ -43,12 +42,6 @@ TINY = replace(
     map_lengths=(1,),
     starts=((1e-2, 6),),
 )
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    with one_thread():
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from commute_verify import lie_bracket
 from commute_verify.errors import CommuteError
 from commute_verify.report import Document, Figure, Paragraph, Table, to_html, to_markdown
 from experiments.quadratic.predictions import signature_difference
-from tests.criterion_models import EPS, one_thread
+from tests.criterion_models import EPS
 
 pytest.importorskip("transformers", reason="the gpt2 extra brings it")
 
@@ -27,12 +27,6 @@ from experiments.transformer_flow.problem import EACH, MIXTURE, trained, untrain
 SMOKE = Settings.smoke()
 LADDERS = ("swap", "tilt_even", "tilt_skewed")
 ORDERS = ((2, 1), (3, 2))
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    with one_thread():
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """A disk that is really full, at every file in turn: one clear line, and the same command goes on after."""
 
 import json
-import os
 import subprocess
 import sys
 
@@ -51,7 +50,6 @@ def test_a_full_disk_is_one_line_whichever_file_meets_it_and_nothing_is_cut_shor
     run = subprocess.run(
         [sys.executable, "-c", PROGRAM, str(tmp_path)],
         cwd=ROOT,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         check=False,

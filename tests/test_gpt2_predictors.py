@@ -9,7 +9,6 @@ import torch
 
 from commute_verify.errors import CommuteError
 from commute_verify.report import Document, Paragraph, to_html, to_markdown
-from tests.criterion_models import one_thread
 from tests.gpt2_results import study as quadratic_study
 
 pytest.importorskip("transformers", reason="the gpt2 extra brings it")
@@ -53,12 +52,6 @@ TINY = replace(
 SETTINGS = Settings(held_out=6, local=4, memory=4, frozen=4, products=3)
 WEIGHTS = {"zwei": 0.5, "eins": 0.5}
 PIECE = Piece("trajectory", WEIGHTS, 6, 2, (0.2,))
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    with one_thread():
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -16,18 +16,11 @@ from commute_verify import CommuteError
 from experiments.gpt2 import checkpoint, loop, train
 from experiments.gpt2.metrics import Metrics, evaluations, read
 from tests import gpt2_small as small
-from tests.criterion_models import one_thread
 
 EPS32 = float(np.finfo(np.float32).eps)
 DATA = ["--data", "en=synthetic", "--data", "ru=synthetic", "--limit-documents", "60", "--data-seed", "1"]
 SIZE = ["--layers", "1", "--width", "16", "--context", "16", "--vocabulary", "300", "--batch", "6"]
 COMMAND = [*DATA, *SIZE, "--steps", "120", "--save-every", "10", "--evaluate-every", "30", "--save-at", "25"]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    with one_thread():
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +44,6 @@ def run(shards, out, settings=small.SETTINGS, **options):
 def in_a_process(*command, module="experiments.gpt2.train"):
     return subprocess.Popen(
         [sys.executable, "-m", module, *command],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

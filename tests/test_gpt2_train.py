@@ -23,15 +23,8 @@ from experiments.gpt2.shards import build as build_shards
 from experiments.gpt2.tokenizer import TokenizerSpec
 from experiments.gpt2.train import main
 from tests import gpt2_small as small
-from tests.criterion_models import one_thread
 
 EPS32 = float(np.finfo(np.float32).eps)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    with one_thread():
-        yield
 
 
 @pytest.fixture(scope="module")

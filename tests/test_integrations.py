@@ -10,7 +10,6 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 import commute_verify as cv
-from tests.criterion_models import one_thread
 
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("accelerate")
@@ -23,12 +22,6 @@ MIX = {"mix": {"en": 0.5, "ru": 0.5}}
 OPTIONS = {"targets": MIX, "batches": 8, "method": "double-backward"}
 NAMES = ["commute/P/en-ru→mix", "commute/P/en-ru→mix/stderr"]
 pytestmark = pytest.mark.filterwarnings("ignore")  # the trainers' own
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    with one_thread():
-        yield
 
 
 def tokens(rows, low=0, high=16):

@@ -11,19 +11,13 @@ from torch.utils.data import DataLoader
 
 import commute_verify as cv
 from commute_verify.criterion.window import Window
-from tests.criterion_models import TinyLM, next_token_loss, one_thread, ragged_tokens
+from tests.criterion_models import TinyLM, next_token_loss, ragged_tokens
 
 OPTIMIZERS = {
     "SGD": lambda parameters: torch.optim.SGD(parameters, lr=0.1, momentum=0.9),
     "AdamW": lambda parameters: torch.optim.AdamW(parameters, lr=0.01),
 }
 OPTIONS = {"every": 2, "batches": 8, "method": "double-backward"}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    with one_thread():
-        yield
 
 
 def domains(seed=0, count=20):

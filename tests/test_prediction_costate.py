@@ -13,16 +13,10 @@ from commute_verify.criterion.prediction.costate import Training
 from commute_verify.criterion.prediction.optimizer import read_optimizer
 from commute_verify.criterion.prediction.states import Shelf
 from commute_verify.criterion.prediction.surface import Surface
-from tests.criterion_models import next_token_loss, one_thread
+from tests.criterion_models import next_token_loss
 from tests.trained_runs import MIXING, NAMES, OPTIMIZERS, STEPS, WARM, losses, mean_loss, start, tokens, train
 
 RATES = 0.02 * (1 + np.cos(np.arange(STEPS) / 3))
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    with one_thread():
-        yield
 
 
 def weights_along(seed=0):

@@ -11,16 +11,9 @@ from torch import nn
 from commute_verify import CommuteError, WeightSchedule
 from commute_verify.criterion.prediction.optimizer import Optimizer
 from commute_verify.criterion.prediction.predict import predict_excess_loss
-from tests.criterion_models import one_thread
 
 N, NAMES = 6, ("a", "b")
 SCHEDULE = WeightSchedule.piecewise([(3.0, {"a": 0.9, "b": 0.1}), (4.0, {"a": 0.2, "b": 0.8})])
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    with one_thread():
-        yield
 
 
 class Halves(nn.Module):

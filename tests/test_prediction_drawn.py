@@ -6,18 +6,11 @@ import torch
 
 import commute_verify as cv
 from commute_verify.criterion.prediction.drawn import MOVED
-from tests.criterion_models import one_thread
 
 A_FIRST = np.array([[3, 1]] * 3 + [[1, 3]] * 3)
 B_FIRST = A_FIRST[::-1]
 UNEVEN = np.array([[4, 0], [2, 2], [3, 1], [1, 3], [0, 4], [2, 2]])
 BATCH, STEPS = 4, 6
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    with one_thread():
-        yield
 
 
 def loss_fn(model, rows):

@@ -20,15 +20,9 @@ from experiments.transformer_flow.flows import displacement, excess
 from experiments.transformer_flow.ladder import SWAP, curvature
 from experiments.transformer_flow.problem import EACH, MIXTURE, trained
 from experiments.transformer_flow.settings import Settings
-from tests.criterion_models import EPS, one_thread
+from tests.criterion_models import EPS
 
 N = 24
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    with one_thread():
-        yield
 
 
 class Point(nn.Module):

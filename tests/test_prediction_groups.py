@@ -9,16 +9,9 @@ from commute_verify import WeightSchedule
 from commute_verify.criterion.prediction import update
 from commute_verify.criterion.prediction.optimizer import Optimizer
 from commute_verify.criterion.prediction.predict import predict_excess_loss
-from tests.criterion_models import one_thread
 
 K = 4
 TILT = WeightSchedule.tilt({"a": 0.5, "b": 0.5}, "a", "b", 0.3, K)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    with one_thread():
-        yield
 
 
 class Two(nn.Module):

@@ -8,17 +8,10 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
 
 import commute_verify as cv
-from tests.criterion_models import one_thread
 
 HALF, STEPS = {"a": 0.5, "b": 0.5}, 4
 TILT = cv.WeightSchedule.tilt(HALF, "a", "b", 0.1, STEPS // 2)
 RUNGS = ("local", "local-3", "frozen-curvature", "memory")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    with one_thread():
-        yield
 
 
 def network(dropout=0.0):

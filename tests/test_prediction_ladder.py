@@ -11,17 +11,10 @@ from commute_verify import CommuteError, WeightSchedule
 from commute_verify.criterion.prediction import iterated, local, memory
 from commute_verify.criterion.prediction.predict import predict_excess_loss
 from commute_verify.flows import gradient_flow
-from tests.criterion_models import one_thread
 
 N, NAMES = 6, ("a", "b", "c")
 MIXING = np.array([[1.0, 0.0, 0.0], [0.0, 0.25, 0.75]])
 TARGETS = {"a": {"a": 1.0}, "some": {"b": 0.25, "c": 0.75}}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    with one_thread():
-        yield
 
 
 class Point(nn.Module):

@@ -9,17 +9,10 @@ from commute_verify import WeightSchedule
 from commute_verify.criterion.prediction import coordinates, left_out, local, predict
 from commute_verify.criterion.prediction.predict import predict_excess_loss
 from commute_verify.criterion.prediction.surface import Surface
-from tests.criterion_models import one_thread
 
 NAMES, STEPS = ("a", "b"), 8
 SWAP = WeightSchedule.blocks({"a": STEPS // 2, "b": STEPS // 2})
 LOCAL = ("local", "local-3", "frozen-curvature")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    with one_thread():
-        yield
 
 
 class Point(nn.Module):

@@ -7,18 +7,11 @@ import torch
 from commute_verify import WeightSchedule
 from commute_verify.criterion.prediction import left_out
 from commute_verify.criterion.prediction.predict import predict_excess_loss
-from tests.criterion_models import one_thread
 from tests.test_prediction_reach import NAMES, SIZE, Point, drawn, half_square
 
 MOMENTUM = 0.9
 FLOW_TIME = 2.0
 """Of a stage, with the rate that momentum settles to."""
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    with one_thread():
-        yield
 
 
 def trained(data, weights, lr):

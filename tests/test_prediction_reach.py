@@ -1,7 +1,6 @@
 """How far the series is answered for: random quadratics against the exact flow, which knows no series."""
 
 import numpy as np
-import pytest
 import torch
 from scipy.linalg import expm
 from torch import nn
@@ -9,17 +8,10 @@ from torch import nn
 from commute_verify import WeightSchedule
 from commute_verify.criterion.prediction import local
 from commute_verify.criterion.prediction.predict import predict_excess_loss
-from tests.criterion_models import one_thread
 
 NAMES, SIZE = ("a", "b"), 5
 TIMES = (0.03, 0.1, 0.3, 1.0, 3.0)
 """Flow times of a stage; the largest curvatures are about 1 to 4."""
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    with one_thread():
-        yield
 
 
 class Point(nn.Module):

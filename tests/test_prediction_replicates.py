@@ -10,18 +10,12 @@ from commute_verify.criterion.prediction.predict import predict_excess_loss
 from commute_verify.criterion.prediction.rung import Replicated
 from commute_verify.criterion.prediction.trajectory import Path, judged
 from commute_verify.schedules import WeightSchedule
-from tests.criterion_models import next_token_loss, one_thread
+from tests.criterion_models import next_token_loss
 from tests.trained_runs import NAMES, STEPS, language_model, tokens, train
 
 NODES, WIDTHS = np.polynomial.legendre.leggauss(3)
 PLACES = (NODES + 1) / 2
 EXCESS = 11 / 6
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    with one_thread():
-        yield
 
 
 def parabola(scale, missing):

@@ -9,18 +9,11 @@ from commute_verify import WeightSchedule
 from commute_verify.criterion.prediction.predict import first_variation, predict_excess_loss
 from commute_verify.criterion.prediction.skipping import Reach
 from commute_verify.criterion.prediction.surface import Surface
-from tests.criterion_models import one_thread
 
 NAMES, K = ("a", "b"), 4
 SWAP = WeightSchedule.blocks({"a": K, "b": K})
 TILT = WeightSchedule.tilt({"a": 0.5, "b": 0.5}, "a", "b", 0.1, K)
 LR = 0.02
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    with one_thread():
-        yield
 
 
 class Heads(nn.Module):

@@ -10,7 +10,7 @@ import torch
 from commute_verify import CommuteError, WeightSchedule
 from commute_verify.criterion.prediction.costate import Training
 from commute_verify.criterion.prediction.predict import first_variation, predict_excess_loss
-from tests.criterion_models import next_token_loss, one_thread
+from tests.criterion_models import next_token_loss
 from tests.trained_runs import (
     SCHEDULES,
     TARGETS,
@@ -20,12 +20,6 @@ from tests.trained_runs import (
     start,
     tokens,
 )
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    with one_thread():
-        yield
 
 
 def predicted(kind, what, points=None, slower=0.3, **options):

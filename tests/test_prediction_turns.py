@@ -7,7 +7,6 @@ from commute_verify import WeightSchedule
 from commute_verify.criterion.prediction.predict import predict_excess_loss
 from commute_verify.criterion.prediction.surface import Surface
 from commute_verify.criterion.prediction.window import Window
-from tests.criterion_models import one_thread
 from tests.test_prediction_limits import Point, half_square, pair
 
 APART = pair([1.0, 1.0, 1.0], [2.0, 1.0, 1.0], [0.0, 1.0, 1.2])
@@ -16,12 +15,6 @@ LONGEST = 1.04**0.5
 ALONE = {name: {name: 1.0} for name in APART}
 LOCAL = ("local", "local-3", "frozen-curvature")
 PALINDROME = WeightSchedule.blocks({"a": 2, "b": 4}).then(WeightSchedule.constant({"a": 1.0, "b": 0.0}, 2))
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    with one_thread():
-        yield
 
 
 def trained(schedule, lr, clip):

@@ -8,16 +8,10 @@ from commute_verify.criterion import dealt
 from commute_verify.criterion.ranks import Ranks
 from commute_verify.criterion.sampling import group_sizes
 from tests import rank_jobs
-from tests.criterion_models import one_thread, squares
+from tests.criterion_models import squares
 from tests.rank_launch import launched, needs_ranks, relative_gap, torchrun
 
 EXACT = 1e-12
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    with one_thread():
-        yield
 
 
 def one_process(ranks, kind, method):

@@ -1,6 +1,5 @@
 """What docs/training.md says of several ranks, run by ``torchrun`` as it stands there."""
 
-import os
 import re
 import subprocess
 import sys
@@ -26,7 +25,6 @@ def test_the_lines_hold_on_two_ranks_and_dealing_single_batches_would_not(tmp_pa
         capture_output=True,
         text=True,
         timeout=500,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
         check=False,
     )
     assert bool(done.returncode) is fails, done.stderr[-4000:]

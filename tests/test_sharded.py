@@ -6,7 +6,7 @@ import torch
 from torch import distributed
 
 import commute_verify as cv
-from tests.criterion_models import next_token_loss, one_thread, tiny_lm
+from tests.criterion_models import next_token_loss, tiny_lm
 from tests.rank_launch import launched, relative_gap
 
 if not distributed.is_available():
@@ -17,12 +17,6 @@ from tests import sharded_jobs
 pytestmark = pytest.mark.slow
 DIFFERENCES = 1e-8
 """What central differences in float64 leave of P, relative to its size."""
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    with one_thread():
-        yield
 
 
 def whole(ranks, preconditioned):
