@@ -286,6 +286,11 @@ def test_prices_are_those_of_passes_counted_by_hand(whole):
         assert found[K, "the mixture" if targets == 1 else "every domain"]["trajectory"] == passes / K
 
 
+def test_a_prediction_far_too_large_is_told_by_how_much():
+    told = {"ratio": {"median": -0.00123, "p10": -1.234, "p90": 0.0}}
+    assert tables.ratio(told).replace("\u00a0", " ") == "-0.001 (-1.23 to 0)"
+
+
 def test_the_worst_window_is_the_one_that_is_furthest_off_with_its_tail_told():
     def told(right, median):
         return {"right": {"share": right}, "judged": 8, "ratio": {"median": median}}

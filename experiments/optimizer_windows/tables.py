@@ -208,4 +208,10 @@ def ratio(found: dict[str, Any] | None) -> str:
     if not found or not found["ratio"]:
         return NONE
     r = found["ratio"]
-    return f"{r['median']:.2f} ({r['p10']:.2f} to {r['p90']:.2f})".replace(" ", NBSP)
+    median, low, high = (_quotient(r[key]) for key in ("median", "p10", "p90"))
+    return f"{median} ({low} to {high})".replace(" ", NBSP)
+
+
+def _quotient(value: float) -> str:
+    """Two decimals, or one digit: what is predicted a hundred times too large has a hundredth, not 0."""
+    return f"{value:.2f}" if abs(value) >= 0.1 else f"{value:.1g}"
