@@ -91,9 +91,9 @@ def shared_batches(self, name, size, deal=Supply.roles):
 
 def test_a_few_draws_are_unbiased_and_cover(no_probe):
     population = Population()
-    values, widths = estimates(population, 200, 12)
+    values, widths = estimates(population, 100, 12)
     assert is_unbiased(values, population.truth)
-    assert 0.9 <= np.mean(np.abs(values - population.truth) <= widths) < 1  # 3.3 σ of 200 draws at 95%
+    assert np.mean(np.abs(values - population.truth) <= widths) >= 0.88  # 3.3 σ of 100 draws at 95%
 
 
 def test_batches_shared_between_factors_are_seen_as_a_bias(monkeypatch, no_probe):
@@ -102,8 +102,8 @@ def test_batches_shared_between_factors_are_seen_as_a_bias(monkeypatch, no_probe
     assert not is_unbiased(estimates(population, 200, 8)[0], population.truth)
 
 
-@pytest.mark.nightly
-@pytest.mark.parametrize("batches", [12, 48])
+@pytest.mark.slow
+@pytest.mark.parametrize("batches", [12, pytest.param(48, marks=pytest.mark.nightly)])
 def test_95_per_cent_intervals_cover_93_to_97_per_cent_of_1000_draws(batches, no_probe):
     population = Population()
     values, widths = estimates(population, 1000, batches)

@@ -15,9 +15,8 @@ import torch
 from commute_verify import CommuteError
 from commute_verify.report import Figure, Table
 from experiments.optimizer_windows import __main__ as command
-from experiments.optimizer_windows import cases as windows
 from experiments.optimizer_windows import observed, page, predicted, prices, records, run, tables
-from experiments.optimizer_windows.cases import Case, cases, per_step
+from experiments.optimizer_windows.cases import MAIN, SWAPS, Case, cases, per_step
 from experiments.optimizer_windows.goals import worst
 from experiments.optimizer_windows.parts import COMMITTED, parts
 from experiments.optimizer_windows.pieces import label, pieces
@@ -250,8 +249,8 @@ def made():
     """Every piece of a study at the smallest size, of a single tilt and a single swap."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(prices, "KS", (2, 3))
-        patch.setattr(windows, "TILTS", (windows.MAIN,))
-        patch.setattr(windows, "SWAPS", windows.SWAPS[:1])
+        patch.setattr("experiments.optimizer_windows.cases.TILTS", (MAIN,))
+        patch.setattr("experiments.optimizer_windows.cases.SWAPS", SWAPS[:1])
         yield {name: work() for name, work in pieces(TINY).items()}
 
 
