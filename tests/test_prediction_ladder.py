@@ -299,7 +299,7 @@ def test_a_sign_that_replicates_do_not_resolve_is_not_answered():
         name: [(a + torch.tensor(3 * draw.normal(size=a.shape)), b) for a, b in found * 6]
         for name, found in data().items()
     }
-    found = auto(1e-3, batches=noisy, replicates=6, predictor="local")
+    found = auto(1e-6, batches=noisy, replicates=6, predictor="local")
     assert not found.answered
     assert any("p-value" in found[name].verdict.quantity for name in found)
 

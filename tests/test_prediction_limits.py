@@ -116,9 +116,9 @@ def test_curvature_along_the_mixture_alone_is_caught(monkeypatch):
 
 def test_curvature_along_a_target_is_found_where_gradients_do_not_cancel(monkeypatch):
     monkeypatch.setattr(coordinates, "CANCELLED", 0.0)
-    assert not asked(HIDDEN, "local", lr=0.01).answered
+    assert not asked(HIDDEN, "local", lr=0.01)["a"].answered
     monkeypatch.setattr(local, "_reach", _without_bend)
-    assert asked(HIDDEN, "local", lr=0.01).answered
+    assert asked(HIDDEN, "local", lr=0.01)["a"].answered
 
 
 def _without_bend(question, at, g, bent, right=local._reach):

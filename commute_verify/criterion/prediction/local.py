@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,7 +15,7 @@ from commute_verify.criterion.prediction.answer import Verdict, decisive, verdic
 from commute_verify.criterion.prediction.coordinates import Coordinates
 from commute_verify.criterion.prediction.iterated import signature
 from commute_verify.criterion.prediction.question import Question
-from commute_verify.criterion.prediction.rung import Found
+from commute_verify.criterion.prediction.rung import Found, Replicated, together
 from commute_verify.kernels.torch_kernels import excess_loss_2, excess_loss_3
 from commute_verify.schedules import WeightSchedule
 
@@ -24,35 +26,70 @@ REACH = 0.3
 REACH_3 = 0.6
 """The same for order 3, which can be far off beyond and differ little from order 2."""
 ROUNDING = 1e-9
-"""How much of the area may cancel by rounding."""
+"""How much may cancel by rounding."""
 THIRD = 0.3
 """How far orders 2 and 3 may differ, relative to order 3."""
 
 
-def local(question: Question) -> Found:
-    """One replicate of order 2: K gradients and K products for each target's domains, λ_max beside them."""
-    at, g = _start(question)
-    excess, bent = _excess(question, at, g)
-    reach, verdicts = _reach(question, at, g, bent)
-    kept = question.window.kept()
-    if kept < 1 - ROUNDING:
-        beyond = reach / kept if kept else math.inf
-        far = verdict("flow time · λ_max over what is left of the area", beyond, REACH, "for order 2 at most")
-        verdicts = [decisive([judged, far]) for judged in verdicts]
-    _watch(question, at, g)
-    return Found(excess, verdicts, (f"order 2 of the series; flow time · λ_max = {reach:.3g}",))
+class Series(NamedTuple):
+    """One replicate: what it finds, flow time · λ_max, and Σ |term| over the terms of order 2, (T,)."""
+
+    found: Found
+    reach: float
+    sizes: Array
 
 
-def local_3(question: Question) -> Found:
-    """One replicate of order 3; third derivatives by differences of products.
+def local(questions: Sequence[Question]) -> Replicated:
+    """Order 2: K gradients and K products for each target's domains, λ_max beside them."""
+    return _together([_order_2(question) for question in questions], "flow time · λ_max", 1, REACH)
+
+
+def local_3(questions: Sequence[Question]) -> Replicated:
+    """Order 3; third derivatives by differences of products.
 
     Discrete steps are taken as steps to order 2 and as a flow in the terms of order 3.
     """
+    every = [_order_3(question) for question in questions]
+    return _together(every, "(flow time · λ_max)²", 2, REACH_3**2)
+
+
+def _together(every: Sequence[Series], name: str, power: int, limit: float) -> Replicated:
+    """All replicates; how far the terms of order 2 cancel is judged of the means."""
+    told = together([one.found for one in every])
+    beyond = max(one.reach for one in every) ** power
+    left = np.abs(told.excess.mean(axis=0)), np.mean([one.sizes for one in every], axis=0)
+    verdicts = [
+        decisive([judged, *_left(name, beyond, "terms of order 2", part, whole, limit)])
+        for judged, part, whole in zip(told.verdicts, *(side.tolist() for side in left), strict=True)
+    ]
+    return told._replace(verdicts=verdicts)
+
+
+def _left(name: str, beyond: float, what: str, part: float, whole: float, limit: float) -> list[Verdict]:
+    """Whether the next order, ``beyond`` beside the whole, is small beside what has not cancelled."""
+    if part >= whole * (1 - ROUNDING):
+        return []
+    ratio = beyond * whole / part if part else math.inf
+    return [verdict(f"{name} over what is left of the {what}", ratio, limit, "for this order at most")]
+
+
+def _order_2(question: Question) -> Series:
     at, g = _start(question)
-    second, bent = _excess(question, at, g)
+    excess, bent, sizes = _excess(question, at, g)
+    reach = _reach(question, at, g, bent)
+    near = verdict("flow time · λ_max", reach, REACH, "for order 2 at most")
+    checks = [near, *_left("flow time · λ_max", reach, "area", question.window.kept(), 1.0, REACH)]
+    _watch(question, at, g)
+    notes = (f"order 2 of the series; flow time · λ_max = {reach:.3g}",)
+    return Series(Found(excess, [decisive(checks)] * len(excess), notes), reach, sizes)
+
+
+def _order_3(question: Question) -> Series:
+    at, g = _start(question)
+    second, bent, sizes = _excess(question, at, g)
     third, asymmetry = _third(question, at, g)
     excess = second + third
-    reach, _ = _reach(question, at, g, bent)
+    reach = _reach(question, at, g, bent)
     _watch(question, at, g)
     near = verdict("flow time · λ_max", reach, REACH_3, "for order 3 at most")
     shares = [abs(beyond) / abs(size) if size else 0.0 for beyond, size in zip(third, excess, strict=True)]
@@ -64,7 +101,7 @@ def local_3(question: Question) -> Found:
         f"order 3 of the series; flow time · λ_max = {reach:.3g}; D³L(a, b) and D³L(b, a) differ by "
         f"{asymmetry:.1e}",
     )
-    return Found(excess, verdicts, notes)
+    return Series(Found(excess, verdicts, notes), reach, sizes)
 
 
 def coordinates(question: Question) -> Coordinates:
@@ -78,11 +115,9 @@ def _start(question: Question) -> tuple[Coordinates, Tensor]:
     return at, at.gradients(question.fields)
 
 
-def _reach(question: Question, at: Coordinates, g: Tensor, bent: float) -> tuple[float, list[Verdict]]:
+def _reach(question: Question, at: Coordinates, g: Tensor, bent: float) -> float:
     curvature = at.curvature(question.fields, question.average(), g)
-    reach = question.window.flow_time() * max(curvature, bent)
-    judged = verdict("flow time · λ_max", reach, REACH, "for order 2 at most")
-    return reach, [judged] * len(question.mixing)
+    return question.window.flow_time() * max(curvature, bent)
 
 
 def _watch(question: Question, at: Coordinates, g: Tensor) -> None:
@@ -125,8 +160,10 @@ def _pieces(question: Question, schedule: WeightSchedule, decays: bool, discrete
     return np.hstack([x, times[:, None]]) if decays else x
 
 
-def _excess(question: Question, at: Coordinates, g: Tensor) -> tuple[Array, float]:
-    """Order 2 for every target, and ‖H_w u‖ / ‖u‖, which λ_max is at least, the largest of all targets.
+def _excess(question: Question, at: Coordinates, g: Tensor) -> tuple[Array, float, Array]:
+    """Order 2 for every target, ‖H_w u‖ / ‖u‖, and Σ |term| over the terms of order 2.
+
+    ‖H_w u‖ / ‖u‖ is the largest of all targets; λ_max is at least that.
 
     A step does not see itself, so that H_j acts on iterated sums; the target's own curvature acts on the
     square of the displacement, whose coefficients S_i S_j are those of the flow whatever the steps are.
@@ -135,10 +172,11 @@ def _excess(question: Question, at: Coordinates, g: Tensor) -> tuple[Array, floa
     squares = _signatures(question, at, False)[1] if question.window.whole else d2
     symmetric = squares + squares.T
     nothing, none = torch.zeros_like(g).double(), np.zeros_like(d1)
-    found, bent = np.zeros(question.mixing.shape[1]), 0.0
+    found, bent, sizes = np.zeros(question.mixing.shape[1]), 0.0, np.zeros(question.mixing.shape[1])
     for c in question.asked:
         u = at.inward(question.held_out.loss_and_gradient(c, question.held_out.theta)[1])
         Hu = torch.stack([at.product(question.fields, k, u) for k in range(len(g))])
+        sizes[c] = _size(d2, g @ Hu.T)
         if bool(u.any()):
             mixed = at.mixed(question.average(), Hu)
             bent = max(bent, float(torch.linalg.vector_norm(mixed) / torch.linalg.vector_norm(u)))
@@ -148,8 +186,13 @@ def _excess(question: Question, at: Coordinates, g: Tensor) -> tuple[Array, floa
             excess = excess + excess_loss_2(
                 _tensor(none), _tensor(squares), g.double(), u.double(), nothing, HLg.double()
             )
+            sizes[c] += _size(squares, g @ HLg.T)
         found[c] = float(excess)
-    return question.mixing @ found, bent
+    return question.mixing @ found, bent, question.mixing @ sizes
+
+
+def _size(signatures: Array, products: Tensor) -> float:
+    return float(np.abs(signatures * products.double().cpu().numpy()).sum())
 
 
 def _third(question: Question, at: Coordinates, g: Tensor) -> tuple[Array, float]:

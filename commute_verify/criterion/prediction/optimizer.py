@@ -175,9 +175,12 @@ def read_optimizer(
     }
     states = [given.state.get(p, {}) for _, p in entries]
     if kind == "sgd":
+        momentum = float(_same(groups, "momentum"))
+        if momentum >= 1:
+            raise CommuteError(f"SGD with momentum {momentum:g} never forgets; give one below 1")
         return Optimizer(
             **common,
-            momentum=float(_same(groups, "momentum")),
+            momentum=momentum,
             dampening=float(_same(groups, "dampening")),
             nesterov=bool(_same(groups, "nesterov")),
             first=_moment(states, "momentum_buffer", entries, like),

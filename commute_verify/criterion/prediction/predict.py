@@ -44,8 +44,8 @@ from commute_verify.schedules import WeightSchedule
 Predictor = Literal["auto", "local", "local-3", "frozen-curvature", "trajectory", "memory"]
 
 RUNGS: dict[str, Rung] = {
-    "local": each(local),
-    "local-3": each(local_3),
+    "local": local,
+    "local-3": local_3,
     "frozen-curvature": each(frozen_curvature),
     "trajectory": trajectory,
     "memory": each(memory),
@@ -146,7 +146,7 @@ def predict_excess_loss(
         replicates, target_model, dynamics, method, tolerance, max_products, points, exchange, seed, states
     )
     setting = Setting(optimizer, against, lr, clip_norm, params)
-    if predictor != "auto" and predictor not in RUNGS:
+    if predictor not in ("auto", *RUNGS):
         raise CommuteError(f"predictor={predictor!r}; give one of auto, {', '.join(RUNGS)}")
     checked.module(model)
     with undisturbed(model, _loaders(domains, held_out), options.seed):

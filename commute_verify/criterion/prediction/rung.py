@@ -45,14 +45,14 @@ Rung = Callable[[Sequence[Question]], Replicated]
 
 
 def each(predictor: Callable[[Question], Found]) -> Rung:
-    """A rung that judges its replicates one by one: the mean is as valid as the worst of them."""
+    """A rung that judges its replicates one by one."""
+    return lambda questions: together([predictor(question) for question in questions])
 
-    def rung(questions: Sequence[Question]) -> Replicated:
-        found = [predictor(question) for question in questions]
-        verdicts = [_worst(judged) for judged in zip(*(one.verdicts for one in found), strict=True)]
-        return Replicated(np.stack([one.excess for one in found]), verdicts, found[0].notes)
 
-    return rung
+def together(found: Sequence[Found]) -> Replicated:
+    """All replicates: the mean is as valid as the worst of them."""
+    verdicts = [_worst(judged) for judged in zip(*(one.verdicts for one in found), strict=True)]
+    return Replicated(np.stack([one.excess for one in found]), verdicts, found[0].notes)
 
 
 def _worst(verdicts: Sequence[Verdict]) -> Verdict:
