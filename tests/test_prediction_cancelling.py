@@ -7,9 +7,12 @@ from torch import nn
 
 import commute_verify as cv
 from commute_verify.criterion.prediction import local
+from commute_verify.criterion.prediction.predict import RUNGS
+from commute_verify.criterion.prediction.rung import Found, each
 
 STEPS, SIZE = 5, 6
 SWAP = cv.WeightSchedule.blocks({"a": STEPS, "b": STEPS})
+LEFT = "what is left of the terms of order 2"
 NEAR = 0.02
 """How far the mixture's weights are from those at which the effect is 0."""
 
@@ -44,6 +47,15 @@ def descended(hessians, centres, theta, weights, lr):
     return 0.5 * torch.einsum("ki,kij,kj->k", gap, hessians, gap).numpy()
 
 
+def asked(given, lr, predictor, targets=None):
+    """The swap's excess, from one batch of each domain."""
+    hessians, centres, start = given
+    batches = {name: [(hessians[k], centres[k])] for k, name in enumerate("ab")}
+    return cv.predict_excess_loss(
+        Point(start), half_square, batches, SWAP, targets, optimizer=lr, predictor=predictor
+    )
+
+
 def answers(predictor, seeds, reach):
     """For each target that is answered, whether the sign is right: each domain, and two near cancelling."""
     found = []
@@ -60,15 +72,8 @@ def answers(predictor, seeds, reach):
             for name, weight in (("less", even - NEAR), ("more", even + NEAR)):
                 if 0 < weight < 1:
                     mixing[name] = [weight, 1 - weight]
-        said = cv.predict_excess_loss(
-            Point(start),
-            half_square,
-            {name: [(hessians[k], centres[k])] for k, name in enumerate("ab")},
-            SWAP,
-            {name: dict(zip("ab", weights, strict=True)) for name, weights in mixing.items()},
-            optimizer=lr,
-            predictor=predictor,
-        )
+        targets = {name: dict(zip("ab", weights, strict=True)) for name, weights in mixing.items()}
+        said = asked(problem(seed), lr, predictor, targets)
         found += [
             said[name].value * (excess @ weights) > 0
             for name, weights in mixing.items()
@@ -91,27 +96,31 @@ def test_signs_are_wrong_where_what_is_left_of_the_terms_is_not_looked_at(monkey
     assert not all(answers(predictor, seeds, 0.25))
 
 
-def asked(seed, lr, predictor):
-    hessians, centres, start = problem(seed)
-    batches = {name: [(hessians[k], centres[k])] for k, name in enumerate("ab")}
-    return cv.predict_excess_loss(Point(start), half_square, batches, SWAP, optimizer=lr, predictor=predictor)
-
-
 def test_verdicts_say_what_is_left_of_the_terms():
     for predictor, beyond in (("local", "flow time · λ_max"), ("local-3", "(flow time · λ_max)²")):
-        said = [asked(seed, 0.01, predictor) for seed in range(10)]
+        said = [asked(problem(seed), 0.01, predictor) for seed in range(10)]
         quantities = {one[name].verdict.quantity for one in said for name in one}
-        assert f"{beyond} over what is left of the terms of order 2" in quantities
+        assert f"{beyond} over {LEFT}" in quantities
 
 
-def test_momentum_that_never_forgets_is_refused():
-    hessians, centres, start = problem(0)
-    model = Point(start)
-    with pytest.raises(cv.CommuteError, match="momentum 1 never forgets"):
-        cv.predict_excess_loss(
-            model,
-            half_square,
-            {name: [(hessians[k], centres[k])] for k, name in enumerate("ab")},
-            SWAP,
-            optimizer=torch.optim.SGD(model.parameters(), lr=0.1, momentum=1.0),
-        )
+def replicated():
+    """Eight batches of each domain, about one problem, and what they say together."""
+    hessians, centres, start = problem(1)
+    draw = torch.Generator().manual_seed(0)
+    noise = 0.5 * torch.randn(8, *centres.shape, dtype=torch.float64, generator=draw)
+    batches = {name: [(hessians[k], c[k]) for c in centres + noise] for k, name in enumerate("ab")}
+    return cv.predict_excess_loss(
+        Point(start), half_square, batches, SWAP, optimizer=0.0018, predictor="local", replicates=8
+    )["a"]
+
+
+def test_what_is_left_is_judged_of_the_means_of_replicates(monkeypatch):
+    assert replicated().answered
+
+    def alone(question):
+        found = local.local([question])
+        return Found(found.excess[0], found.verdicts)
+
+    monkeypatch.setitem(RUNGS, "local", each(alone))  # planted: one by one, and the worst of them
+    assert LEFT in replicated().verdict.words
+    assert not replicated().answered

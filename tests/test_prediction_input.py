@@ -158,6 +158,7 @@ def test_a_gradient_that_is_no_number_is_bad_input_at_the_start_and_abstained_fr
         ({"targets": {}}, "no targets"),
         ({"states": "/no/such/folder"}, "no folder"),
         ({"states": 3}, "no folder"),
+        ({"predictor": ["local"]}, "predictor="),
     ],
 )
 def test_bad_input_is_one_clear_error(options, message):

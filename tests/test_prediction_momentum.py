@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from commute_verify import WeightSchedule
+from commute_verify import CommuteError, WeightSchedule
 from commute_verify.criterion.prediction import left_out
 from commute_verify.criterion.prediction.predict import predict_excess_loss
 from tests.test_prediction_reach import NAMES, SIZE, Point, drawn, half_square
@@ -71,3 +71,12 @@ def test_the_bound_on_memory_beside_the_prediction_is_not_idle(monkeypatch):
     few = len(answered(300))
     monkeypatch.setattr(left_out, "MEMORY", 0.3)
     assert len(answered(300)) > few
+
+
+def test_momentum_that_never_forgets_is_refused():
+    model = Point()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=1.0)
+    batches = {name: [tuple(map(torch.from_numpy, pair))] for name, pair in drawn(0).items()}
+    swap = WeightSchedule.blocks({"a": 10, "b": 10})
+    with pytest.raises(CommuteError, match="momentum 1 never forgets"):
+        predict_excess_loss(model, half_square, batches, swap, optimizer=optimizer, predictor="local")

@@ -57,16 +57,17 @@ def _together(every: Sequence[Series], name: str, power: int, limit: float) -> R
     """All replicates; how far the terms of order 2 cancel is judged of the means."""
     told = together([one.found for one in every])
     beyond = max(one.reach for one in every) ** power
-    left = np.abs(told.excess.mean(axis=0)), np.mean([one.sizes for one in every], axis=0)
+    parts = np.abs(told.excess.mean(axis=0)).tolist()
+    wholes = np.mean([one.sizes for one in every], axis=0).tolist()
     verdicts = [
         decisive([judged, *_left(name, beyond, "terms of order 2", part, whole, limit)])
-        for judged, part, whole in zip(told.verdicts, *(side.tolist() for side in left), strict=True)
+        for judged, part, whole in zip(told.verdicts, parts, wholes, strict=True)
     ]
     return told._replace(verdicts=verdicts)
 
 
 def _left(name: str, beyond: float, what: str, part: float, whole: float, limit: float) -> list[Verdict]:
-    """Whether the next order, ``beyond`` beside the whole, is small beside what has not cancelled."""
+    """Whether the next order, ``beyond`` times the whole, is small beside the part that is left of it."""
     if part >= whole * (1 - ROUNDING):
         return []
     ratio = beyond * whole / part if part else math.inf
