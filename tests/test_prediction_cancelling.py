@@ -1,4 +1,4 @@
-"""Targets on which two large effects nearly cancel: what the local predictors answer has the right sign."""
+"""Targets on which two large effects nearly cancel: what the predictors answer has the right sign."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 import commute_verify as cv
-from commute_verify.criterion.prediction import local
+from commute_verify.criterion.prediction import frozen, frozen_curvature, local
 from commute_verify.criterion.prediction.predict import RUNGS
 from commute_verify.criterion.prediction.rung import Found, each
 
@@ -56,8 +56,8 @@ def asked(given, lr, predictor, targets=None):
     )
 
 
-def answers(predictor, seeds, reach):
-    """For each target that is answered, whether the sign is right: each domain, and two near cancelling."""
+def answers(predictor, seeds, reach, near=NEAR):
+    """Predicted over exact for each target that is answered: each domain, and two near cancelling."""
     found = []
     for seed in seeds:
         hessians, centres, start = problem(seed)
@@ -69,15 +69,13 @@ def answers(predictor, seeds, reach):
         mixing = {"a": [1.0, 0.0], "b": [0.0, 1.0]}
         if excess[0] * excess[1] < 0:
             even = abs(excess[1]) / np.abs(excess).sum()
-            for name, weight in (("less", even - NEAR), ("more", even + NEAR)):
+            for name, weight in (("less", even - near), ("more", even + near)):
                 if 0 < weight < 1:
                     mixing[name] = [weight, 1 - weight]
         targets = {name: dict(zip("ab", weights, strict=True)) for name, weights in mixing.items()}
         said = asked(problem(seed), lr, predictor, targets)
         found += [
-            said[name].value * (excess @ weights) > 0
-            for name, weights in mixing.items()
-            if said[name].answered
+            said[name].value / (excess @ weights) for name, weights in mixing.items() if said[name].answered
         ]
     return found
 
@@ -86,14 +84,89 @@ def answers(predictor, seeds, reach):
 def test_answers_have_the_right_sign_where_effects_cancel(predictor):
     found = answers(predictor, range(30), 0.05)
     assert len(found) >= 20
-    assert all(found)
+    assert min(found) > 0
 
 
 @pytest.mark.parametrize(("predictor", "seeds"), [("local", range(20)), ("local-3", [58])])
 def test_signs_are_wrong_where_what_is_left_of_the_terms_is_not_looked_at(monkeypatch, predictor, seeds):
-    assert all(answers(predictor, seeds, 0.25))
+    assert all(ratio > 0 for ratio in answers(predictor, seeds, 0.25))
     monkeypatch.setattr(local, "_left", lambda *given: [])
-    assert not all(answers(predictor, seeds, 0.25))
+    assert min(answers(predictor, seeds, 0.25)) < 0
+
+
+SEEDS, NEARER = range(1000, 1012), 0.001
+
+
+@pytest.mark.parametrize("reach", [0.05, 0.25, 4.0])
+def test_frozen_curvature_comes_as_near_as_what_is_left_needs(reach):
+    found = answers("frozen-curvature", SEEDS, reach, NEARER)
+    assert len(found) >= 3 * len(SEEDS)
+    assert np.abs(np.array(found) - 1).max() < frozen_curvature.ACCURACY
+
+
+def test_frozen_curvature_that_comes_near_the_displacement_alone_is_caught(monkeypatch):
+    monkeypatch.setattr(frozen_curvature, "ACCURACY", np.inf)
+    found = answers("frozen-curvature", SEEDS, 0.25, NEARER)
+    assert min(found) < 0
+    assert max(found) > 2
+
+
+def test_frozen_curvature_abstains_where_it_may_come_no_nearer(monkeypatch):
+    every = answers("frozen-curvature", SEEDS, 0.25, NEARER)
+    monkeypatch.setattr(frozen_curvature, "REFINED", 0)
+    found = answers("frozen-curvature", SEEDS, 0.25, NEARER)
+    assert 0 < len(found) < len(every)
+    assert min(found) > 0
+
+
+def bounded(most, spread=1e4):
+    """|Error| and its bound for each target, by ``most`` products under second moments that differ widely."""
+    hessians, centres, start = problem(3)
+    model = Point(start)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.02, betas=(0.0, 0.999), weight_decay=0.1)
+    second = torch.logspace(0, -2 * np.log10(spread), SIZE, dtype=torch.float64)
+    optimizer.state[model.theta] = {
+        "step": torch.tensor(1e6),
+        "exp_avg": torch.zeros(SIZE, dtype=torch.float64),
+        "exp_avg_sq": second,
+    }
+    batches = {name: [(hessians[k] / spread, centres[k])] for k, name in enumerate("ab")}
+
+    def said(products):
+        return cv.predict_excess_loss(
+            model,
+            half_square,
+            batches,
+            SWAP,
+            optimizer=optimizer,
+            predictor="frozen-curvature",
+            max_products=products,
+            tolerance=1e-12,
+        )
+
+    exact, found = said(2 * SIZE), said(most)
+    return [
+        (abs(found[name].value - exact[name].value), found[name].verdict.value * abs(found[name].value))
+        for name in found
+    ]
+
+
+@pytest.mark.parametrize("most", [1, 2, 3])
+def test_the_bound_on_an_excess_holds_under_a_preconditioner(monkeypatch, most):
+    monkeypatch.setattr(frozen_curvature, "ACCURACY", 1e-15)
+    assert all(error <= bound for error, bound in bounded(most))
+
+
+def test_a_bound_that_leaves_out_the_preconditioner_is_caught(monkeypatch):
+    monkeypatch.setattr(frozen_curvature, "ACCURACY", 1e-15)
+    run = frozen.QuadraticModel.run
+
+    def unscaled(self, stages, visit=None):
+        reached = run(self, stages, visit)
+        return reached._replace(error=reached.error / float(self.D.max().sqrt()))
+
+    monkeypatch.setattr(frozen.QuadraticModel, "run", unscaled)
+    assert not all(error <= bound for most in (1, 2, 3) for error, bound in bounded(most))
 
 
 def test_verdicts_say_what_is_left_of_the_terms():

@@ -36,11 +36,13 @@ class Stage(NamedTuple):
 class Reached(NamedTuple):
     """Where a schedule ends: d (n,), a bound on its error, products over domains, and what was seen of H.
 
-    ``products`` counts Hessian-vector products of a mixture, those that start a stage included.
+    ``error`` bounds the error of D^{-1/2} d, roundoff of the way included, and ``length`` is that of the way
+    there. ``products`` counts Hessian-vector products of a mixture, those that start a stage included.
     """
 
     displacement: Tensor
     error: float
+    length: float
     products: tuple[int, ...]
     lowest: float
     highest: float
@@ -66,7 +68,8 @@ class QuadraticModel:
         """
         root = None if self.D is None else self.D.sqrt()
         x = torch.zeros_like(self.surface.theta)
-        error, growth, lowest, highest = 0.0, 1.0, 0.0, 0.0
+        eps = torch.finfo(x.dtype).eps
+        error, length, growth, lowest, highest = 0.0, 0.0, 1.0, 0.0, 0.0
         products = []
         for stage in stages:
             w = stage.weights
@@ -90,9 +93,11 @@ class QuadraticModel:
                 for end in (x, x + found.displacement):
                     visit(w, end if root is None else root * end)
             x = x + found.displacement
-            error = error * found.growth + found.error
+            way = float(torch.linalg.vector_norm(found.displacement))
+            length += way
+            error = error * found.growth + found.error + eps * way
             growth *= found.growth
             lowest, highest = min(lowest, found.lowest), max(highest, found.highest)
             products.append(found.products + moved)
-        d, longest = (x, 1.0) if root is None else (root * x, float(root.max()))
-        return Reached(d, error * longest, tuple(products), lowest, highest, growth)
+        d = x if root is None else root * x
+        return Reached(d, error, length, tuple(products), lowest, highest, growth)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from commute_verify.criterion.prediction.answer import Verdict, decisive, verdic
 from commute_verify.criterion.prediction.frozen import QuadraticModel, Reached
 from commute_verify.criterion.prediction.question import Question
 from commute_verify.criterion.prediction.rung import Found
+from commute_verify.criterion.prediction.surface import Surface
 
 Array = NDArray[np.float64]
 
@@ -21,45 +23,106 @@ DRIFT = 1.0
 """How far the real gradient at the end may be from the model's, relative to the model's change of it."""
 DISAGREEMENT = 0.3
 """How far the target's quadratic model and the target itself may differ, relative to the larger."""
-ACCURACY = 0.02
-"""How large the bound on the displacements' error, roundoff included, may be, relative to their gap."""
+ACCURACY = 0.3
+"""How large the bound on the error of a target's excess may be, roundoff included, relative to the excess."""
 GROWTH = 10.0
 """How much negative curvature may amplify."""
 NODES = 3
 """Gauss and Legendre points on the way between the two ends."""
+REFINED = 2
+"""How often the descents are made again, nearer, where a target's excess needs it."""
+SAFETY = 0.5
+"""How much nearer than the excess says, as the excess itself is only as good as the descents."""
+
+
+@dataclass(frozen=True, eq=False)
+class Descended:
+    """Both descents to ``tolerance``, and the targets at their ends.
+
+    ``evaluated`` (T,) is the excess of the targets themselves, ``quadratic`` that of their quadratic models;
+    ``slopes`` (T,) are the largest ‖√D ∇L_t‖ between the ends, by which an error of theirs is multiplied.
+    """
+
+    ends: list[Reached]
+    tolerance: float
+    quadratic: Array
+    evaluated: Array
+    slopes: Array
+    drift: float
+
+    @property
+    def error(self) -> Array:
+        """The bound on the error of every target's excess (T,), of first order in that of the ends."""
+        found: Array = self.slopes * sum(end.error for end in self.ends)
+        return found
 
 
 def frozen_curvature(question: Question) -> Found:
     """One replicate: two affine descents, and the targets at their ends."""
-    fields, window, optimizer = question.fields, question.window, question.optimizer
+    fields, optimizer = question.fields, question.optimizer
     D = optimizer.preconditioner(fields.theta)
     decay = optimizer.shrinkage(D)
     model = QuadraticModel(fields, fields.gradients(), D, decay, question.tolerance, question.max_products)
-    visit = None if optimizer.clip is None else lambda w, d: fields.watch(w, fields.theta + d)
+    found = _descended(question, model)
+    for _ in range(REFINED):
+        nearer = _nearer(question, found)
+        if nearer is None:
+            break
+        found = _descended(question, replace(model, tolerance=nearer))
+    return Found(_excess(question, found), _judged(question, found), _notes(question, found))
+
+
+def _descended(question: Question, model: QuadraticModel) -> Descended:
+    fields, window = question.fields, question.window
+    visit = None if question.optimizer.clip is None else lambda w, d: fields.watch(w, fields.theta + d)
     ends = [
         model.run(window.stages(s, question.dynamics), visit) for s in (window.schedule, window.reference)
     ]
     with_schedule, with_reference = (end.displacement for end in ends)
     gap, middle = with_schedule - with_reference, (with_schedule + with_reference) / 2
+    evaluated, slopes = _evaluated(question, gap, with_reference, model.D)
     quadratic = _quadratic(question, gap, middle)
-    evaluated = _evaluated(question, gap, with_reference)
-    excess = evaluated if question.target_model == "evaluated" else quadratic
-    drift = _drift(question, model, ends)
-    verdicts = [
-        _judged(ends, gap, drift, float(q), float(e)) for q, e in zip(quadratic, evaluated, strict=True)
-    ]
-    notes = [
+    return Descended(ends, model.tolerance, quadratic, evaluated, slopes, _drift(question, model, ends))
+
+
+def _excess(question: Question, found: Descended) -> Array:
+    return found.evaluated if question.target_model == "evaluated" else found.quadratic
+
+
+def _nearer(question: Question, found: Descended) -> float | None:
+    """The tolerance that every excess asks for; None where it is kept, out of reach, or would not decide."""
+    if max(max(end.products) for end in found.ends) >= question.max_products:
+        return None
+    eps = torch.finfo(question.fields.theta.dtype).eps
+    way = sum(end.length * end.growth for end in found.ends)
+    allowed = ACCURACY * np.abs(_excess(question, found))
+    hopeful = np.array([all(check.valid for check in checks) for checks in _frozen(found)])
+    far = hopeful & (found.error > allowed) & (SAFETY * allowed > eps * way * found.slopes)
+    if not far.any():
+        return None
+    wanted = SAFETY * float(np.min(allowed[far] / found.slopes[far])) / way
+    return max(eps, min(wanted, SAFETY * found.tolerance))
+
+
+def _notes(question: Question, found: Descended) -> tuple[str, ...]:
+    ends = found.ends
+    reach = question.window.flow_time() * max(end.highest for end in ends)
+    again = "" if found.tolerance == question.tolerance else f", to a tolerance of {found.tolerance:.1g}"
+    what = (
+        "evaluated at the predicted point" if question.target_model == "evaluated" else "its quadratic model"
+    )
+    said = (
         f"frozen curvature took {ends[0].products} products of the mixture for the schedule's stages, "
-        f"{ends[1].products} for the reference; flow time · λ_max = {_reach(question, ends):.3g}; the target "
-        f"is {'its quadratic model' if excess is quadratic else 'evaluated at the predicted point'}"
-    ]
+        f"{ends[1].products} for the reference{again}; flow time · λ_max = {reach:.3g}; the target is {what}"
+    )
     lowest = min(end.lowest for end in ends)
-    if lowest * window.flow_time() < -0.1:
-        notes.append(
-            f"negative curvature {lowest:.3g} makes displacements grow by up to "
-            f"{max(end.growth for end in ends):.3g} on a window this long"
-        )
-    return Found(excess, verdicts, tuple(notes))
+    if lowest * question.window.flow_time() >= -0.1:
+        return (said,)
+    return (
+        said,
+        f"negative curvature {lowest:.3g} makes displacements grow by up to "
+        f"{max(end.growth for end in ends):.3g} on a window this long",
+    )
 
 
 def _quadratic(question: Question, gap: Tensor, middle: Tensor) -> Array:
@@ -72,23 +135,30 @@ def _quadratic(question: Question, gap: Tensor, middle: Tensor) -> Array:
     return question.mixing @ found
 
 
-def _evaluated(question: Question, gap: Tensor, start: Tensor) -> Array:
-    """∫₀¹ ⟨∇L_t(θ + start + s gap), gap⟩ ds, no difference of losses; nan where L_t is no number."""
+def _evaluated(question: Question, gap: Tensor, start: Tensor, D: Tensor | None) -> tuple[Array, Array]:
+    """∫₀¹ ⟨∇L_t(θ + start + s gap), gap⟩ ds, no difference of losses, and the largest ‖√D ∇L_t‖ met, (T,).
+
+    Both are nan where L_t is no number.
+    """
     points, widths = np.polynomial.legendre.leggauss(NODES)
-    found = np.zeros(question.mixing.shape[1])
+    found, longest = np.zeros(len(question.mixing)), np.zeros(len(question.mixing))
     for s, width in zip((points + 1) / 2, widths / 2, strict=True):
         at = question.held_out.theta + start + float(s) * gap
-        for k in question.asked:
-            alone = np.eye(len(found))[k].tolist()
-            try:
-                slope = question.held_out.gradient(alone, at)
-            except NotFiniteError:
-                found[k] = np.nan
-            else:
-                found[k] += width * float(_dot(slope, gap))
-    weighed = np.where(question.mixing == 0, 0.0, question.mixing * found)
-    total: Array = weighed.sum(axis=1)
-    return total
+        alone = {k: _slope(question.held_out, k, at) for k in question.asked}
+        for t, mix in enumerate(question.mixing):
+            slope = torch.stack([float(mix[k]) * alone[k] for k in np.flatnonzero(mix).tolist()]).sum(dim=0)
+            found[t] += width * float(_dot(slope, gap))
+            scaled = slope if D is None else D.sqrt() * slope
+            longest[t] = np.maximum(longest[t], float(torch.linalg.vector_norm(scaled)))
+    return found, longest
+
+
+def _slope(surface: Surface, domain: int, at: Tensor) -> Tensor:
+    """∇L_k (n,), nan where it is no number."""
+    try:
+        return surface.loss_and_gradient(domain, at)[1]
+    except NotFiniteError:
+        return torch.full_like(at, math.nan)
 
 
 def _drift(question: Question, model: QuadraticModel, ends: list[Reached]) -> float:
@@ -110,34 +180,48 @@ def _drift(question: Question, model: QuadraticModel, ends: list[Reached]) -> fl
     return worst
 
 
-def _judged(ends: list[Reached], gap: Tensor, drift: float, quadratic: float, evaluated: float) -> Verdict:
-    """The first quantity that speaks against the prediction, or the one that comes nearest."""
-    size = float(torch.linalg.vector_norm(gap))
-    eps = torch.finfo(gap.dtype).eps
-    bound = sum(end.error + eps * float(torch.linalg.vector_norm(end.displacement)) for end in ends)
-    largest = max(abs(quadratic), abs(evaluated))
-    return decisive(
+def _judged(question: Question, found: Descended) -> list[Verdict]:
+    """For every target the first quantity that speaks against it, or the one that comes nearest."""
+    size = np.abs(_excess(question, found)).tolist()
+    near = [
+        verdict(
+            "the bound on the excess's error over the excess",
+            _over(error, value),
+            ACCURACY,
+            "by tolerance= and max_products= to be at most",
+        )
+        for error, value in zip(found.error.tolist(), size, strict=True)
+    ]
+    return [decisive([first, *rest]) for first, rest in zip(near, _frozen(found), strict=True)]
+
+
+def _frozen(found: Descended) -> list[list[Verdict]]:
+    """For every target what speaks for and against curvature that stays, however near the descents are."""
+    common = [
+        verdict(
+            "amplification by negative curvature", max(end.growth for end in found.ends), GROWTH, "allowed"
+        ),
+        verdict("the drift of the curvature on the way", found.drift, DRIFT, "allowed"),
+    ]
+    return [
         [
-            verdict(
-                "the bound on the displacements' error over their gap",
-                bound / size if size else float(bound > 0),
-                ACCURACY,
-                "by tolerance= and max_products= to be at most",
-            ),
-            verdict("amplification by negative curvature", max(e.growth for e in ends), GROWTH, "allowed"),
-            verdict("the drift of the curvature on the way", drift, DRIFT, "allowed"),
+            *common,
             verdict(
                 "the disagreement of the target with its quadratic model",
-                abs(quadratic - evaluated) / largest if largest != 0 else 0.0,
+                _over(abs(q - e), max(abs(q), abs(e))),
                 DISAGREEMENT,
                 "allowed",
             ),
         ]
-    )
+        for q, e in zip(found.quadratic.tolist(), found.evaluated.tolist(), strict=True)
+    ]
 
 
-def _reach(question: Question, ends: list[Reached]) -> float:
-    return question.window.flow_time() * max(end.highest for end in ends)
+def _over(part: float, whole: float) -> float:
+    """part / whole; of nothing, 0 where the part is nothing too, and else infinity."""
+    if whole == 0:
+        return 0.0 if part == 0 else math.inf
+    return part / whole
 
 
 def _dot(x: Tensor, y: Tensor) -> Tensor:

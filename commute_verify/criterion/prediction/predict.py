@@ -100,9 +100,10 @@ def predict_excess_loss(
       SGD. ``local-3``: to order 3, with third derivatives by differences of products; it costs K² of them for
       each target's domains, and is valid where order 3 changes little.
     - ``frozen-curvature``: the domains' quadratic models, descended exactly by Lanczos to ``tolerance``,
-      relative to the displacement. ``dynamics="steps"`` takes the discrete steps of plain SGD, "flow"
-      gradient flow, and durations that are no whole numbers too; "auto" takes steps where the optimizer has
-      no memory. Adam's second moments are a frozen preconditioner, and weight decay is a drift.
+      relative to the displacement, and nearer where the excess of a target needs it. ``dynamics="steps"``
+      takes the discrete steps of plain SGD, "flow" gradient flow, and durations that are no whole numbers
+      too; "auto" takes steps where the optimizer has no memory. Adam's second moments are a frozen
+      preconditioner, and weight decay is a drift.
       ``target_model="quadratic"`` takes the targets' quadratic models too, "evaluated" the targets themselves
       at the predicted points. ``max_products`` bounds the products of a stage.
     - ``trajectory``: the exact first variation along the run to come, through the optimizer's own update,
