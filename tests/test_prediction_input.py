@@ -183,3 +183,13 @@ def test_a_first_variation_asked_for_what_is_no_schedule_says_so():
     for asked in (lambda: found.excess(3), lambda: found.predict(TILT, "mirror")):
         with pytest.raises(cv.CommuteError, match="give a WeightSchedule"):
             asked()
+
+
+def test_a_token_beyond_the_vocabulary_is_named_with_its_domain_and_batch():
+    data = tokens(2 * STEPS)
+    data["b"][2][0, 0] = 8
+    for predictor in ("local", "frozen-curvature", "trajectory"):
+        with pytest.raises(cv.CommuteError, match=r"domain 'b', batch 3: .*out of range"):
+            ask(data=data, predictor=predictor)
+    with pytest.raises(cv.CommuteError, match=r"domain 'b', batch 3: .*out of range"):
+        cv.order_effect(network(), next_token_loss, data, batches=2 * STEPS)

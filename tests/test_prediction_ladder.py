@@ -293,6 +293,34 @@ def test_auto_abstains_where_no_rung_is_valid():
     assert "abstains" in repr(found)
 
 
+def test_auto_says_that_the_trajectory_was_not_tried_for_want_of_batches():
+    left_out = "the trajectory was not tried: it takes a batch of every domain for each of 6 whole steps"
+    assert left_out in auto(3.0).notes
+    assert left_out not in auto(1e-3).notes
+    assert left_out not in auto(3.0, batches={name: found * 6 for name, found in data().items()}).notes
+
+
+def test_order_3_takes_no_derivatives_of_domains_that_neither_schedule_trains():
+    batches = {**data(), "d": data(1)["a"], "e": data(2)["b"]}
+    idle = {"d": 0.0, "e": 0.0}
+    wider = WeightSchedule(
+        (*NAMES, *idle), SCHEDULE.durations, np.pad(SCHEDULE.weights, [(0, 0), (0, len(idle))])
+    )
+    found = auto(0.05, predictor="local-3")
+    other = auto(0.05, wider, batches, predictor="local-3")
+    assert [other[name].value for name in other] == [found[name].value for name in found]
+    third = [
+        one.cost.products - auto(0.05, *given, predictor="local").cost.products
+        for one, *given in ((found,), (other, wider, batches))
+    ]
+    assert third[0] == third[1]
+
+
+def test_order_3_of_a_schedule_against_itself_is_nothing():
+    found = auto(0.05, predictor="local-3", against=SCHEDULE)
+    assert [found[name].value for name in found] == [0.0, 0.0]
+
+
 def test_a_sign_that_replicates_do_not_resolve_is_not_answered():
     draw = np.random.default_rng(5)
     noisy = {

@@ -6,6 +6,9 @@ import torch
 
 from commute_verify.errors import CommuteError
 
+FAILURES = (RuntimeError, MemoryError, IndexError)
+"""What a pass over a batch may raise; IndexError is what a token beyond the vocabulary gives."""
+
 
 def explained(error: Exception, task: str, others: str) -> CommuteError:
     """The error of ``task`` (a method, or "gradient") in one line; ``others`` says what to try if unknown."""

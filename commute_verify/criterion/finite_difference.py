@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import torch
 
-from commute_verify.criterion.explain import explained
+from commute_verify.criterion.explain import FAILURES, explained
 from commute_verify.criterion.gradient import Products, gradient_at
 from commute_verify.criterion.objective import Batch, NotFiniteError, Objective
 from commute_verify.criterion.vectors import Vector, norm, relative_gap
@@ -108,7 +108,7 @@ class _Search:
         except NotFiniteError as error:
             self.refusal = error
             return None
-        except (RuntimeError, MemoryError) as error:
+        except FAILURES as error:
             raise explained(error, "finite-difference", "Check that loss_fn takes this batch") from error
         self.blank = self.blank and norm(found) == 0
         return found

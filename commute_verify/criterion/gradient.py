@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from commute_verify.criterion.explain import explained
+from commute_verify.criterion.explain import FAILURES, explained
 from commute_verify.criterion.objective import Batch, Evaluation, Objective
 from commute_verify.criterion.vectors import Vector, is_finite
 from commute_verify.errors import CommuteError
@@ -34,7 +34,7 @@ def gradient(objective: Objective, batch: Batch) -> Gradient:
     """One forward and one backward pass, checked to be finite."""
     try:
         found = gradient_at(objective, objective.leaves(), batch)
-    except (RuntimeError, MemoryError) as error:
+    except FAILURES as error:
         raise explained(error, "gradient", "Check that loss_fn takes this batch") from error
     if not is_finite(found.vector):
         odd = next(name for name, g in found.vector.items() if not is_finite({name: g}))

@@ -18,7 +18,7 @@ import torch
 from torch.autograd import forward_ad
 
 from commute_verify.criterion import checked
-from commute_verify.criterion.explain import explained
+from commute_verify.criterion.explain import FAILURES, explained
 from commute_verify.criterion.finite_difference import Step, central_differences
 from commute_verify.criterion.gradient import Products, derivatives, gradient_at
 from commute_verify.criterion.objective import Batch, Evaluation, Objective
@@ -45,7 +45,7 @@ def hessian_vector_products(
         if method == "forward-over-reverse":
             return _forward_over_reverse(objective, batch, directions)
         return central_differences(objective, batch, directions, step)
-    except (RuntimeError, MemoryError) as error:
+    except FAILURES as error:
         others = f"Give another of {', '.join(m for m in METHODS if m != method)}"
         raise explained(error, method, others) from error
 

@@ -197,10 +197,16 @@ def _size(signatures: Array, products: Tensor) -> float:
 
 
 def _third(question: Question, at: Coordinates, g: Tensor) -> tuple[Array, float]:
-    """The terms of order 3 for every target, and how unsymmetric third derivatives came out."""
+    """The terms of order 3 for every target, and how unsymmetric third derivatives came out.
+
+    Domains that neither schedule trains are in no term.
+    """
     _, _, d3 = _signatures(question, at, False)
-    letters = range(len(g))
-    Hg = torch.stack([torch.stack([at.product(question.fields, i, g[j]) for j in letters]) for i in letters])
+    letters = [k for k in range(len(g)) if any(d3.take(k, axis).any() for axis in range(3))]
+    if not letters:
+        return np.zeros(len(question.mixing)), 0.0
+    g, d3 = g[letters], d3[np.ix_(letters, letters, letters)]
+    Hg = torch.stack([torch.stack([at.product(question.fields, i, v) for v in g]) for i in letters])
     d1, d2 = np.zeros(len(g)), np.zeros((len(g), len(g)))
     found, asymmetry = np.zeros(question.mixing.shape[1]), 0.0
     for c in question.asked:
@@ -208,10 +214,8 @@ def _third(question: Question, at: Coordinates, g: Tensor) -> tuple[Array, float
         u = at.inward(held_out.loss_and_gradient(c, held_out.theta)[1])
         Hu = torch.stack([at.product(question.fields, k, u) for k in letters])
         HLg = torch.stack([at.product(held_out, c, row) for row in g])
-        Tu_g = torch.stack(
-            [torch.stack([at.third(question.fields, i, u, g[j]) for j in letters]) for i in letters]
-        )
-        TL = torch.stack([torch.stack([at.third(held_out, c, g[i], g[j]) for j in letters]) for i in letters])
+        Tu_g = torch.stack([torch.stack([at.third(question.fields, i, u, v) for v in g]) for i in letters])
+        TL = torch.stack([torch.stack([at.third(held_out, c, v, w) for w in g]) for v in g])
         gap = torch.linalg.vector_norm(TL - TL.transpose(0, 1))
         size = torch.linalg.vector_norm(TL)
         asymmetry = max(asymmetry, float(gap / size) if size else 0.0)

@@ -204,8 +204,9 @@ def first_variation(
     setting = Setting(optimizer, None, lr, clip_norm, params)
     checked.module(model)
     with undisturbed(model, _loaders(domains, held_out), options.seed):
-        questions, _ = ask(model, loss_fn, domains, schedule, targets, held_out, setting, options)
-        return replace(averaged([_varied(question) for question in questions]), reach=reach(questions[0]))
+        questions, tally = ask(model, loss_fn, domains, schedule, targets, held_out, setting, options)
+        found = averaged([_varied(question) for question in questions])
+        return replace(found, reach=reach(questions[0]), cost=questions[0].cost(tally))
 
 
 def _varied(question: Question) -> FirstVariation:
@@ -229,15 +230,15 @@ def _auto(questions: list[Question], tally: Tally) -> Prediction:
     first = questions[0]
     alone = first.optimizer.remembers or not first.fields.repeats()
     rungs = [] if alone else ["local", "frozen-curvature"]
+    need = f"a batch of every domain for each of {first.window.schedule.duration:g} whole steps"
     if first.window.whole and all(
         len(batches) >= first.window.length for q in questions for batches in q.fields.batches.values()
     ):
         rungs.append("trajectory")
     if not rungs:
         raise CommuteError(
-            "an optimizer that remembers, or a model with dropout, needs the trajectory, and that a batch of "
-            f"every domain for each of {first.window.schedule.duration:g} whole steps; give more, or name a "
-            "predictor"
+            f"an optimizer that remembers, or a model with dropout, needs the trajectory, and that {need}; "
+            "give more, or name a predictor"
         )
     tried: list[Prediction] = []
     best: dict[str, Predicted] = {}
@@ -261,6 +262,8 @@ def _auto(questions: list[Question], tally: Tally) -> Prediction:
         sum(c.training_steps for c in costs),
     )
     notes = tuple(note for one in tried for note in one.notes)
+    if "trajectory" not in rungs and not all(found.answered for found in best.values()):
+        notes += (f"the trajectory was not tried: it takes {need}",)
     return Prediction("auto", best, total, notes, tuple(tried))
 
 

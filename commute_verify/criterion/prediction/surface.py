@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 
-from commute_verify.criterion.explain import explained
+from commute_verify.criterion.explain import FAILURES, explained
 from commute_verify.criterion.finite_difference import UNSETTLED, choose_step
 from commute_verify.criterion.objective import Batch, Evaluation, NotFiniteError, Objective, located
 from commute_verify.criterion.repeatable import REPEATABLE
@@ -81,7 +81,7 @@ class Surface:
                     (one, _), (other, _) = (self.objective.look_at(batches[0]) for _ in range(2))
             except NotFiniteError as error:
                 raise CommuteError(str(error)) from error
-            except (RuntimeError, MemoryError) as error:
+            except FAILURES as error:
                 raise explained(error, "gradient", "Check that loss_fn takes this batch") from error
             if abs(one - other) > REPEATABLE[self.objective.dtype] * abs(one):
                 return False
@@ -126,7 +126,7 @@ class Surface:
             return self.objective.evaluate(self.named(leaf), batch, both)
         except NotFiniteError as error:
             raise (CommuteError if at is self.theta else NotFiniteError)(str(error)) from error
-        except (RuntimeError, MemoryError) as error:
+        except FAILURES as error:
             task = "double-backward" if directions else "gradient"
             raise explained(error, task, "Check that loss_fn takes this batch") from error
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from commute_verify.criterion import checked
-from commute_verify.criterion.prediction.answer import Predicted, Verdict, verdict
+from commute_verify.criterion.prediction.answer import Predicted, PredictionCost, Verdict, verdict
 from commute_verify.criterion.prediction.skipping import Reach
 from commute_verify.criterion.statistics import mean_and_stderr, p_values
 from commute_verify.errors import CommuteError
@@ -42,6 +42,7 @@ class FirstVariation:
     ``weights`` (N, K) is the schedule that it was taken along, and ``losses`` are those at its end. With
     replicates both are means, and ``replicates`` maps targets to the sensitivity of each, (R, N, K).
     ``reach`` knows which parameters torch would skip in steps that leave a domain out; None where none move.
+    ``cost`` is what the sweeps took, all replicates together.
     """
 
     domains: tuple[str, ...]
@@ -50,6 +51,7 @@ class FirstVariation:
     losses: Mapping[str, float]
     replicates: Mapping[str, Array] | None = None
     reach: Reach | None = None
+    cost: PredictionCost | None = None
 
     def excess(self, schedule: WeightSchedule) -> dict[str, float]:
         """Σ_s Σ_k δw_k(s) ∂L_t/∂w_k(s) for a schedule near the one it was taken along, in steps.
