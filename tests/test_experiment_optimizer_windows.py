@@ -244,6 +244,13 @@ def test_what_the_other_predictors_answer_is_told_over_tilts_and_swaps():
     assert told.endswith("answer: A 3 of 18, B 0 of 9.")
 
 
+def test_what_the_grid_leaves_out_is_told():
+    told = page._not_run(Settings().as_dict())
+    assert "a common tail at $k$ = 5, 20 and 100; $k$ = 100 from the other starts" in told
+    short = replace(Settings(), tailed=Settings().lengths, long_from=101)
+    assert page._not_run(short.as_dict()).startswith("Not run, and not in the aims: points between")
+
+
 @pytest.fixture(scope="module")
 def made():
     """Every piece of a study at the smallest size, of a single tilt and a single swap."""

@@ -12,6 +12,7 @@ import sympy as sp
 from hypothesis import given
 from hypothesis import strategies as st
 
+from commute_verify.symbolic.expansions import loss_series
 from commute_verify.symbolic.iterated import signature
 from commute_verify.symbolic.schedules import SymbolicSchedule
 from commute_verify.symbolic.trees import combine, criterion, inner, lie_bracket, order, tree
@@ -38,6 +39,7 @@ from tests.exact_flows import (
     printed,
     rational,
     real,
+    value,
 )
 
 third_order = import_module("proofs.23_third_order")
@@ -179,6 +181,41 @@ def test_the_exponential_is_not_the_power_of_a_step(data, p):
     assert is_order(
         order_of_error(frozen_steps_error(data("frozen-steps")[0], ROUGH[:2], (3, 4))), p
     )  # order
+
+
+def frozen_target_error(data, losses, target, stages):
+    """The target's quadratic model where the losses' quadratic models end, less the kept trees to order 3."""
+    exact = SymbolicSchedule(tuple((rational(a), tuple(map(rational, w))) for a, w in stages))
+    series = frozen_curvature.kept(loss_series(exact, 3), *data)
+    by_order = [
+        loss_at_start({t: c for t, c in series.items() if order(t) == k}, losses, target) for k in (1, 2, 3)
+    ]
+    models, model = [descent(quadratic_model(loss)) for loss in losses], quadratic_model(target)
+
+    def error(h):
+        end = flown(models, [(h * length, weights) for length, weights in stages])
+        seen = value(model, end) - value(model, [real(x) for x in START])
+        return seen - sum(real(c * h**k) for k, c in enumerate(by_order, start=1))
+
+    return error
+
+
+@given(
+    st.tuples(cubics, cubics),
+    cubics,
+    st.lists(st.tuples(lengths, st.tuples(parts, parts)), min_size=1, max_size=2),
+)
+@FEW
+def test_a_quadratic_target_has_two_branches_at_the_root_and_one_elsewhere(losses, target, stages):
+    error = frozen_target_error(printed("frozen-target"), losses, target, stages)
+    assert order_of_error(error) > 3.99  # order
+
+
+@pytest.mark.parametrize(("data", "p"), [(printed, 4), (planted, 2)])
+def test_a_target_without_its_curvature_is_seen(data, p):
+    stages = [(1, (1, HALF)), (HALF, (0, 1))]
+    error = frozen_target_error(data("frozen-target"), ROUGH[:2], TARGET, stages)
+    assert is_order(order_of_error(error), p)  # order
 
 
 def first_error_error(data, losses):

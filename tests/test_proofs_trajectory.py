@@ -21,6 +21,7 @@ from tests.exact_flows import (
     fields_at_start,
     flown,
     is_order,
+    loss_at_start,
     order_of_error,
     planted,
     polynomial,
@@ -120,6 +121,32 @@ def test_the_variation_changes_in_time_by_the_bracket_with_the_costate(losses, t
 @pytest.mark.parametrize(("data", "p"), [(printed, 1), (planted, 0)])
 def test_the_wrong_sign_of_that_bracket_is_seen(data, p):
     assert is_order(order_of_error(slope_error(data("costate-bracket"), ROUGH, TARGET), NOISE), p)  # order
+
+
+def limit_error(data, losses, target):
+    """The change of ⟨p, v_1 − v_2⟩ in the last time h of training, over h, less the printed criterion."""
+    numbers = dict(zip(first_variation.W, map(rational, WEIGHTS), strict=True))
+    claimed = loss_at_start({t: sp.sympify(c).subs(numbers) for t, c in data.items()}, losses, target)
+    apart = losses[1] - losses[0]
+
+    def error(h):
+        end = flown([descent(loss) for loss in losses], [(h, WEIGHTS)])
+        before = paired(costate(losses, target, START, h), gradient(apart, [real(x) for x in START]))
+        return (paired(gradient(target, end), gradient(apart, end)) - before) / real(h) - real(claimed)
+
+    return error
+
+
+@given(st.tuples(cubics, cubics, cubics), cubics)
+@FEW
+def test_at_the_end_of_training_the_slope_is_the_criterion(losses, target):
+    assert order_of_error(limit_error(printed("criterion-as-limit"), losses, target), NOISE) > 0.99  # order
+
+
+@pytest.mark.parametrize(("data", "p"), [(printed, 1), (planted, 0)])
+def test_the_criterion_of_a_pair_alone_is_not_that_of_the_mixture(data, p):
+    error = limit_error(data("criterion-as-limit"), ROUGH, TARGET)
+    assert is_order(order_of_error(error, NOISE), p)  # order
 
 
 # --- a preconditioned flow

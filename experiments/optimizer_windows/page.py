@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from commute_verify.report import Block, Figure, Heading, Paragraph
@@ -70,6 +71,7 @@ def _study(result: dict[str, Any], name: str, origin: str, *, small: bool = Fals
         ),
         Paragraph(_noise(result)),
         tables.goals(result["goals"]),
+        Paragraph(_not_run(result["settings"])),
         Figure(
             f"{name}-signs",
             plots.signs(result, f"{name}-signs"),
@@ -233,6 +235,29 @@ def _noise(result: dict[str, Any]) -> str:
         "disjoint batches, and count where the share answered is of all. Cases that share runs are not "
         "independent, so that the exact intervals are narrower than they should be."
     )
+
+
+def _not_run(settings: dict[str, Any]) -> str:
+    """What the grid of lengths, tails, starts and sizes leaves out, and the aims therefore say nothing of."""
+    lengths, first = settings["lengths"], settings["long_from"]
+    bare = [k for k in lengths if k not in settings["tailed"]]
+    long = [k for k in lengths if k >= first]
+    told = [f"a common tail at $k$ = {_listed(bare)}"] if bare else []
+    if long:
+        told.append(
+            f"$k$ = {_listed(long)} from the other starts, and predictions of it from other batches than the "
+            "run's own"
+        )
+    told.append(
+        "points between the two schedules with a tail, and for tilts of other sizes than 0.15, whose answers "
+        "are those of one sweep alone"
+    )
+    return f"Not run, and not in the aims: {'; '.join(told)}. A dash is a case that was not asked."
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    *most, last = (str(number) for number in numbers)
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def _swap_verdicts(result: dict[str, Any]) -> str:
