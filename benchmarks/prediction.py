@@ -1,7 +1,8 @@
 """``python -m benchmarks.prediction``: what predictions cost beside the training that they predict.
 
 The trajectory: a window of AdamW steps over two domains, swept for one target and for three, in steps of a
-plain ``torch.optim`` loop over the same batches, interleaved. Peak memory of both in processes of their own.
+plain ``torch.optim`` loop over the same batches, interleaved; and a whole prediction for one target, which
+sweeps at three points and runs both ends. Peak memory of both in processes of their own.
 Frozen curvature: products of each Krylov space of a swap at Δt·λ_max = 100, after training on its batches for
 so long that negative curvature does not carry the quadratic models off the numbers.
 Sizes not asked for keep their entries in ``benchmarks/results/prediction.json``.
@@ -62,6 +63,15 @@ def sweep(model: Any, optimizer: Any, data: dict[str, list[Batch]], targets: Any
     held_out = {name: found[:1] for name, found in data.items()}
     schedule = cv.WeightSchedule.constant(HALF, STEPS)
     return cv.first_variation(model, loss_fn, data, schedule, targets, optimizer=optimizer, held_out=held_out)
+
+
+def prediction(model: Any, optimizer: Any, data: dict[str, list[Batch]]) -> Any:
+    """A tilt against its mirror for one target, with a verdict."""
+    held_out = {name: found[:1] for name, found in data.items()}
+    tilt, mirror = (cv.WeightSchedule.tilt(HALF, *NAMES, delta, STEPS / 2) for delta in (0.15, -0.15))
+    return cv.predict_excess_loss(
+        model, loss_fn, data, tilt, TARGETS["one"], against=mirror, optimizer=optimizer, held_out=held_out
+    )
 
 
 def peak(size: str, rows: int, tokens: int, what: str) -> int:
@@ -128,11 +138,12 @@ def measure(size: str, rows: int, tokens: int, runs: int) -> dict[str, list[Any]
             "training": lambda: train(twin, its, data),
             "one": lambda: sweep(model, optimizer, data, TARGETS["one"]),
             "three": lambda: sweep(model, optimizer, data, TARGETS["three"]),
+            "prediction": lambda: prediction(model, optimizer, data),
         },
         runs,
         f"trajectory, {size}",
     )
-    step, one, three = (statistics.median(seconds[name]) for name in ("training", "one", "three"))
+    step, one, three, whole = (statistics.median(found) for found in seconds.values())
     bytes_of = {
         what: elsewhere("benchmarks.prediction", "--peak", what, "--sizes", size, *_shape(rows, tokens))
         for what in ("step", "sweep")
@@ -142,6 +153,7 @@ def measure(size: str, rows: int, tokens: int, runs: int) -> dict[str, list[Any]
         "size": size,
         "one target, training steps per step": one / step,
         "further target, training steps per step": (three - one) / 2 / step,
+        "three points and both ends, training steps per step": whole / step,
         "peak of a step": bytes_of["step"],
         "peak of a sweep": bytes_of["sweep"],
         "stored states": states,

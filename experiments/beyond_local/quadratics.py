@@ -42,6 +42,7 @@ def quadratics(settings: Settings) -> dict[str, Any]:
             "windows": toy.windows,
             "draws": toy.draws,
             "frozen_draws": settings.frozen_draws,
+            "tolerance": settings.tolerance,
             "level": settings.level,
             "cells": [
                 {"t": t, "dt": dt, "predictor": predictor} | summed_up(pooled(pairs), settings.level)

@@ -33,7 +33,7 @@ def quadratics(result: dict[str, Any]) -> Table:
         "of |predicted / observed − 1|, the worst of all $t$, and wrong signs of all draws, targets and "
         "orders of training.",
         f"Series: {result['draws']} problems in dimension {result['dimension']}; frozen curvature: the first "
-        f"{result['frozen_draws']} of them.",
+        f"{result['frozen_draws']} of them, to {result['tolerance']:.0e} of the displacement.",
         (("", 1), ("order 2", 2), ("order 3", 2), ("frozen curvature", 3)),
     )
 

@@ -29,7 +29,7 @@ ONE = "trajectory, one sweep"
 PAIR = targets_of(*SWAPS[0])
 PREDICTORS = {
     "tilt": ("local", "local-3", "frozen-curvature", "memory", ONE, "trajectory"),
-    "swap": ("local", "frozen-curvature", "memory", "trajectory"),
+    "swap": ("local", "local-3", "frozen-curvature", "memory", "trajectory"),
 }
 
 
