@@ -260,7 +260,7 @@ def auto(eta, schedule=SCHEDULE, batches=None, **options):
 
 
 def test_auto_takes_the_cheapest_rung_that_answers():
-    short, longer = auto(1e-3), auto(0.05)
+    short, longer = auto(1e-3), auto(0.02)
     assert {short[name].predictor for name in short} == {"local"}
     assert [one.predictor for one in longer.tried] == ["local", "frozen-curvature"]
     assert longer.answered

@@ -9,7 +9,7 @@ matrix √D H √D + λ is symmetric. Weight decay λ is a drift common to all d
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -51,7 +51,10 @@ class Reached(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class QuadraticModel:
-    """The domains' quadratic models at the surface's θ: g (K, n), H by products, D (n,) or None, and λ."""
+    """The domains' quadratic models: their gradients g at θ (K, n), H by products, D (n,) or None, and λ.
+
+    H is the Hessian ``at`` (n,) another point, or at θ.
+    """
 
     surface: Surface
     g: Tensor
@@ -59,6 +62,17 @@ class QuadraticModel:
     decay: Scale = 0.0
     tolerance: float = 2e-4
     max_products: int = 100
+    at: Tensor | None = None
+
+    def moved(self, d: Tensor) -> QuadraticModel:
+        """The quadratic models at θ + d (n,), told from θ: their gradients there are ∇L_k(θ + d) − H_k d."""
+        at = self.surface.theta + d
+        alone = np.eye(len(self.g)).tolist()
+        g = [
+            row - self.surface.product(one, d, at)
+            for one, row in zip(alone, self.surface.gradients(at), strict=True)
+        ]
+        return replace(self, g=torch.stack(g), at=at)
 
     def run(self, stages: Sequence[Stage], visit: Callable[[Array, Tensor], None] | None = None) -> Reached:
         """The displacement after all stages, earliest first.
@@ -76,7 +90,7 @@ class QuadraticModel:
 
             def operator(v: Tensor, w: Array = w) -> Tensor:
                 inner = v if root is None else root * v
-                product = self.surface.product(w.tolist(), inner)
+                product = self.surface.product(w.tolist(), inner, self.at)
                 return (product if root is None else root * product) + self.decay * v
 
             b = self.g.new_tensor(w.tolist()) @ self.g

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,13 +12,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from commute_verify.criterion.objective import NotFiniteError
-from commute_verify.criterion.prediction.answer import Verdict, decisive, verdict
+from commute_verify.criterion.prediction.answer import DivergenceError, Verdict, decisive, verdict
 from commute_verify.criterion.prediction.frozen import QuadraticModel, Reached
 from commute_verify.criterion.prediction.question import Question
 from commute_verify.criterion.prediction.rung import Found
 from commute_verify.criterion.prediction.surface import Surface
 
 Array = NDArray[np.float64]
+Visit = Callable[[Array, Tensor], None]
 
 DRIFT = 1.0
 """How far the real gradient at the end may be from the model's, relative to the model's change of it."""
@@ -37,14 +39,14 @@ SAFETY = 0.5
 
 @dataclass(frozen=True, eq=False)
 class Descended:
-    """Both descents to ``tolerance``, and the targets at their ends.
+    """Both descents of the quadratic models, and the targets at their ends.
 
     ``evaluated`` (T,) is the excess of the targets themselves, ``quadratic`` that of their quadratic models;
     ``slopes`` (T,) are the largest ‖√D ∇L_t‖ between the ends, by which an error of theirs is multiplied.
     """
 
+    model: QuadraticModel
     ends: list[Reached]
-    tolerance: float
     quadratic: Array
     evaluated: Array
     slopes: Array
@@ -73,16 +75,31 @@ def frozen_curvature(question: Question) -> Found:
 
 
 def _descended(question: Question, model: QuadraticModel) -> Descended:
-    fields, window = question.fields, question.window
+    fields = question.fields
     visit = None if question.optimizer.clip is None else lambda w, d: fields.watch(w, fields.theta + d)
-    ends = [
-        model.run(window.stages(s, question.dynamics), visit) for s in (window.schedule, window.reference)
-    ]
+    ends = _ends(question, model, visit)
     with_schedule, with_reference = (end.displacement for end in ends)
     gap, middle = with_schedule - with_reference, (with_schedule + with_reference) / 2
     evaluated, slopes = _evaluated(question, gap, with_reference, model.D)
     quadratic = _quadratic(question, gap, middle)
-    return Descended(ends, model.tolerance, quadratic, evaluated, slopes, _drift(question, model, ends))
+    return Descended(model, ends, quadratic, evaluated, slopes, _drift(question, model, ends))
+
+
+def _ends(question: Question, model: QuadraticModel, visit: Visit | None = None) -> list[Reached]:
+    window = question.window
+    return [
+        model.run(window.stages(s, question.dynamics), visit) for s in (window.schedule, window.reference)
+    ]
+
+
+def _half_way(question: Question, found: Descended) -> Array:
+    """The excess of the targets themselves by curvature half-way along the reference; nan where none is."""
+    try:
+        model = found.model.moved(found.ends[1].displacement / 2)
+        schedule, reference = (end.displacement for end in _ends(question, model))
+    except (DivergenceError, NotFiniteError):
+        return np.full(len(question.mixing), math.nan)
+    return _evaluated(question, schedule - reference, reference, model.D)[0]
 
 
 def _excess(question: Question, found: Descended) -> Array:
@@ -101,13 +118,17 @@ def _nearer(question: Question, found: Descended) -> float | None:
     if not far.any():
         return None
     wanted = SAFETY * float(np.min(allowed[far] / found.slopes[far])) / way
-    return max(eps, min(wanted, SAFETY * found.tolerance))
+    return max(eps, min(wanted, SAFETY * found.model.tolerance))
 
 
 def _notes(question: Question, found: Descended) -> tuple[str, ...]:
     ends = found.ends
     reach = question.window.flow_time() * max(end.highest for end in ends)
-    again = "" if found.tolerance == question.tolerance else f", to a tolerance of {found.tolerance:.1g}"
+    again = (
+        ""
+        if found.model.tolerance == question.tolerance
+        else f", to a tolerance of {found.model.tolerance:.1g}"
+    )
     what = (
         "evaluated at the predicted point" if question.target_model == "evaluated" else "its quadratic model"
     )
@@ -192,7 +213,19 @@ def _judged(question: Question, found: Descended) -> list[Verdict]:
         )
         for error, value in zip(found.error.tolist(), size, strict=True)
     ]
-    return [decisive([first, *rest]) for first, rest in zip(near, _frozen(found), strict=True)]
+    checks = [[first, *rest] for first, rest in zip(near, _frozen(found), strict=True)]
+    if any(check.valid for check in map(decisive, checks)):
+        other = _half_way(question, found).tolist()
+        for every, value, moved in zip(checks, _excess(question, found).tolist(), other, strict=True):
+            every.append(
+                verdict(
+                    "the disagreement with curvature half-way",
+                    _over(abs(value - moved), max(abs(value), abs(moved))),
+                    DISAGREEMENT,
+                    "allowed",
+                )
+            )
+    return [decisive(every) for every in checks]
 
 
 def _frozen(found: Descended) -> list[list[Verdict]]:
