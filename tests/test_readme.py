@@ -140,6 +140,7 @@ def test_what_is_said_of_the_cost_of_predictions_was_measured():
         f"takes {told['one target, training steps per step']:.1f} training steps",
         f"{told['further target, training steps per step']:.1f} for a further one",
         f"{told['memory beyond states, in steps']:.1f} steps' memory",
+        f"both ends, takes {told['three points and both ends, training steps per step']:.1f};",
         f"at most {told['frozen curvature']['most']} products",
     ]
     assert quoted(figures) == []
