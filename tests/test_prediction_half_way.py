@@ -10,12 +10,16 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 import commute_verify as cv
-from commute_verify.criterion.prediction import frozen, frozen_curvature
+from commute_verify.criterion import objective
+from commute_verify.criterion.prediction import answer, frozen, frozen_curvature
 
 STEPS, ROWS, LR = 5, 12, 0.1
 SWAP = cv.WeightSchedule.blocks({"a": STEPS, "b": STEPS})
 SEEDS = range(10, 18)
 QUANTITY = "the disagreement with curvature half-way"
+TOLERANCE = 0.01
+WIDE = cv.WeightSchedule(("a", "b", "idle"), SWAP.durations, np.pad(SWAP.weights, [(0, 0), (0, 1)]))
+LOST = torch.zeros(1)
 
 
 def nats(model, batch):
@@ -119,7 +123,7 @@ def test_curvature_that_stays_is_the_same_half_way():
 
 
 def test_half_way_gradients_that_are_not_carried_back_are_caught(monkeypatch):
-    def carried_nowhere(self, d):
+    def carried_nowhere(self, d, trained):
         at = self.surface.theta + d
         return replace(self, g=self.surface.gradients(at), at=at)
 
@@ -128,14 +132,94 @@ def test_half_way_gradients_that_are_not_carried_back_are_caught(monkeypatch):
 
 
 @pytest.mark.parametrize("target_model", ["quadratic", "evaluated"])
-def test_a_descent_half_way_that_leaves_the_numbers_abstains(monkeypatch, target_model):
-    def lost(self, d):
-        raise frozen_curvature.DivergenceError("lost")
-
-    monkeypatch.setattr(frozen.QuadraticModel, "moved", lost)
+@pytest.mark.parametrize("error", [cv.CommuteError, answer.DivergenceError, objective.NotFiniteError])
+def test_a_descent_half_way_that_fails_abstains(monkeypatch, target_model, error):
     model, batches = problem(10)
+
+    def found():
+        return cv.predict_excess_loss(
+            model,
+            nats,
+            batches,
+            SWAP,
+            optimizer=1e-3,
+            predictor="frozen-curvature",
+            target_model=target_model,
+        )
+
+    def lost(self, d, trained):
+        raise error("lost")
+
+    assert found().answered
+    monkeypatch.setattr(frozen.QuadraticModel, "moved", lost)
+    assert {one.verdict.quantity for one in found().excess.values()} == {QUANTITY}
+    assert np.isfinite(found()["a"].value)
+
+
+def test_a_nearer_descent_that_fails_loses_no_answer(monkeypatch):
+    model, batches = problem(10)
+    run, tolerances = frozen.QuadraticModel.run, []
+
+    def failing(self, stages, visit=None):
+        tolerances.append(self.tolerance)
+        if self.tolerance < TOLERANCE:
+            raise cv.CommuteError("lost")
+        return run(self, stages, visit)
+
+    monkeypatch.setattr(frozen.QuadraticModel, "run", failing)
     found = cv.predict_excess_loss(
-        model, nats, batches, SWAP, optimizer=1e-3, predictor="frozen-curvature", target_model=target_model
+        model, nats, batches, SWAP, optimizer=1e-3, predictor="frozen-curvature", tolerance=TOLERANCE
     )
-    assert not found.answered
+    assert min(tolerances) < TOLERANCE
+    assert "bound" in found["a"].verdict.quantity
     assert np.isfinite(found["a"].value)
+
+
+def beside_an_idle_domain():
+    """A swap beside a domain of weight 0, whose loss is no number but at the start."""
+    model, batches = problem(10)
+    start = next(model.parameters()).detach().clone()
+
+    def breaks_on_the_way(model, batch):
+        if batch is LOST:
+            moved = (next(model.parameters()) - start).abs().sum()
+            return moved / 0 if moved > 0 else moved, 1
+        return nats(model, batch)
+
+    data, targets = {**batches, "idle": [LOST]}, {"a": {"a": 1.0}, "b": {"b": 1.0}}
+    return cv.predict_excess_loss(
+        model, breaks_on_the_way, data, WIDE, targets, optimizer=1e-3, predictor="frozen-curvature"
+    )
+
+
+def test_a_domain_that_nobody_trains_is_not_looked_at_half_way(monkeypatch):
+    assert beside_an_idle_domain().answered
+    right = frozen.QuadraticModel.moved
+    monkeypatch.setattr(frozen.QuadraticModel, "moved", lambda self, d, trained: right(self, d, range(3)))
+    assert not beside_an_idle_domain().answered
+
+
+def test_half_way_is_the_same_of_quadratics_under_a_preconditioner_with_decay(monkeypatch):
+    model = Bowl()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.05, betas=(0.0, 0.999), weight_decay=0.3)
+    second = torch.tensor([1.0, 0.1, 10.0], dtype=torch.float64)
+    state = {"step": torch.tensor(1e6), "exp_avg": torch.zeros_like(second), "exp_avg_sq": second}
+    optimizer.state[model.theta] = state
+    seen, right = [], frozen_curvature._half_way
+
+    def watched(question, found):
+        seen.append((frozen_curvature._excess(question, found), right(question, found)))
+        return seen[-1][1]
+
+    monkeypatch.setattr(frozen_curvature, "_half_way", watched)
+    cv.predict_excess_loss(
+        model,
+        lambda model, batch: model(batch),
+        bowls(),
+        SWAP,
+        optimizer=optimizer,
+        predictor="frozen-curvature",
+        tolerance=1e-12,
+    )
+    ((plain, moved),) = seen
+    assert np.abs(plain - moved).max() < 1e-9 * np.abs(plain).max()  # roundoff, and Lanczos' 1e-12

@@ -185,11 +185,12 @@ def test_a_first_variation_asked_for_what_is_no_schedule_says_so():
             asked()
 
 
-def test_a_token_beyond_the_vocabulary_is_named_with_its_domain_and_batch():
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_token_beyond_the_vocabulary_is_named_with_its_domain_and_batch(batch):
     data = tokens(2 * STEPS)
-    data["b"][2][0, 0] = 8
+    data["b"][batch - 1][0, 0] = 8
     for predictor in ("local", "frozen-curvature", "trajectory"):
-        with pytest.raises(cv.CommuteError, match=r"domain 'b', batch 3: .*out of range"):
+        with pytest.raises(cv.CommuteError, match=rf"domain 'b', batch {batch}: .*out of range"):
             ask(data=data, predictor=predictor)
-    with pytest.raises(cv.CommuteError, match=r"domain 'b', batch 3: .*out of range"):
+    with pytest.raises(cv.CommuteError, match=rf"domain 'b', batch {batch}: .*out of range"):
         cv.order_effect(network(), next_token_loss, data, batches=2 * STEPS)

@@ -294,8 +294,10 @@ def test_auto_abstains_where_no_rung_is_valid():
 
 
 def test_auto_says_that_the_trajectory_was_not_tried_for_want_of_batches():
-    left_out = "the trajectory was not tried: it takes a batch of every domain for each of 6 whole steps"
+    left_out = "the trajectory was not tried: it takes a batch of every domain for each of 6 steps"
     assert left_out in auto(3.0).notes
+    halves = WeightSchedule.blocks({"a": 2.5, "b": 1.5, "c": 2.0})
+    assert "the trajectory was not tried: it takes whole steps" in auto(3.0, halves).notes
     assert left_out not in auto(1e-3).notes
     assert left_out not in auto(3.0, batches={name: found * 6 for name, found in data().items()}).notes
 

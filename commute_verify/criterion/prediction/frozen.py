@@ -64,15 +64,17 @@ class QuadraticModel:
     max_products: int = 100
     at: Tensor | None = None
 
-    def moved(self, d: Tensor) -> QuadraticModel:
-        """The quadratic models at θ + d (n,), told from θ: their gradients there are ∇L_k(θ + d) − H_k d."""
+    def moved(self, d: Tensor, trained: Sequence[int]) -> QuadraticModel:
+        """The quadratic models at θ + d (n,), told from θ: their gradients there are ∇L_k(θ + d) − H_k d.
+
+        Those of domains that are not ``trained`` are left at 0.
+        """
         at = self.surface.theta + d
-        alone = np.eye(len(self.g)).tolist()
-        g = [
-            row - self.surface.product(one, d, at)
-            for one, row in zip(alone, self.surface.gradients(at), strict=True)
-        ]
-        return replace(self, g=torch.stack(g), at=at)
+        g = torch.zeros_like(self.g)
+        for k in trained:
+            alone = np.eye(len(g))[k].tolist()
+            g[k] = self.surface.gradient(alone, at) - self.surface.product(alone, d, at)
+        return replace(self, g=g, at=at)
 
     def run(self, stages: Sequence[Stage], visit: Callable[[Array, Tensor], None] | None = None) -> Reached:
         """The displacement after all stages, earliest first.

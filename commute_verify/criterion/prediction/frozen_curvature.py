@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from commute_verify.criterion.objective import NotFiniteError
-from commute_verify.criterion.prediction.answer import DivergenceError, Verdict, decisive, verdict
+from commute_verify.criterion.prediction.answer import Verdict, decisive, verdict
 from commute_verify.criterion.prediction.frozen import QuadraticModel, Reached
 from commute_verify.criterion.prediction.question import Question
 from commute_verify.criterion.prediction.rung import Found
 from commute_verify.criterion.prediction.surface import Surface
+from commute_verify.errors import CommuteError
 
 Array = NDArray[np.float64]
 Visit = Callable[[Array, Tensor], None]
@@ -37,12 +38,16 @@ SAFETY = 0.5
 """How much nearer than the excess says, as the excess itself is only as good as the descents."""
 
 
+FAILURES = (CommuteError, NotFiniteError)
+"""What a further descent may end with: it makes targets abstain, and loses no answer found before."""
+
+
 @dataclass(frozen=True, eq=False)
 class Descended:
     """Both descents of the quadratic models, and the targets at their ends.
 
     ``evaluated`` (T,) is the excess of the targets themselves, ``quadratic`` that of their quadratic models;
-    ``slopes`` (T,) are the largest ‖√D ∇L_t‖ between the ends, by which an error of theirs is multiplied.
+    ``slopes`` (T,) are the largest ‖√D ∇L_t‖ met between the ends, by which an error of theirs is multiplied.
     """
 
     model: QuadraticModel
@@ -60,18 +65,30 @@ class Descended:
 
 
 def frozen_curvature(question: Question) -> Found:
-    """One replicate: two affine descents, and the targets at their ends."""
+    """One replicate: descents of both schedules, and the targets at their ends.
+
+    They are made again, nearer, where a target needs it, and once with the curvature half-way.
+    """
     fields, optimizer = question.fields, question.optimizer
     D = optimizer.preconditioner(fields.theta)
     decay = optimizer.shrinkage(D)
     model = QuadraticModel(fields, fields.gradients(), D, decay, question.tolerance, question.max_products)
+    found = _near_enough(question, model)
+    return Found(_excess(question, found), _judged(question, found), _notes(question, found))
+
+
+def _near_enough(question: Question, model: QuadraticModel) -> Descended:
+    """Descended to the tolerance that the targets ask for, or as near as it goes."""
     found = _descended(question, model)
     for _ in range(REFINED):
         nearer = _nearer(question, found)
         if nearer is None:
             break
-        found = _descended(question, replace(model, tolerance=nearer))
-    return Found(_excess(question, found), _judged(question, found), _notes(question, found))
+        try:
+            found = _descended(question, replace(model, tolerance=nearer))
+        except FAILURES:
+            break
+    return found
 
 
 def _descended(question: Question, model: QuadraticModel) -> Descended:
@@ -94,10 +111,12 @@ def _ends(question: Question, model: QuadraticModel, visit: Visit | None = None)
 
 def _half_way(question: Question, found: Descended) -> Array:
     """The excess of the targets themselves by curvature half-way along the reference; nan where none is."""
+    window = question.window
+    trained = np.flatnonzero((window.schedule.weights + window.reference.weights).any(axis=0)).tolist()
     try:
-        model = found.model.moved(found.ends[1].displacement / 2)
+        model = found.model.moved(found.ends[1].displacement / 2, trained)
         schedule, reference = (end.displacement for end in _ends(question, model))
-    except (DivergenceError, NotFiniteError):
+    except FAILURES:
         return np.full(len(question.mixing), math.nan)
     return _evaluated(question, schedule - reference, reference, model.D)[0]
 
@@ -107,7 +126,10 @@ def _excess(question: Question, found: Descended) -> Array:
 
 
 def _nearer(question: Question, found: Descended) -> float | None:
-    """The tolerance that every excess asks for; None where it is kept, out of reach, or would not decide."""
+    """The tolerance that every excess asks for; None where it is kept, out of reach, or would not decide.
+
+    It is out of reach where a stage took as many products as it may, the one that starts it counted.
+    """
     if max(max(end.products) for end in found.ends) >= question.max_products:
         return None
     eps = torch.finfo(question.fields.theta.dtype).eps

@@ -230,7 +230,8 @@ def _auto(questions: list[Question], tally: Tally) -> Prediction:
     first = questions[0]
     alone = first.optimizer.remembers or not first.fields.repeats()
     rungs = [] if alone else ["local", "frozen-curvature"]
-    need = f"a batch of every domain for each of {first.window.schedule.duration:g} whole steps"
+    length = first.window.schedule.duration
+    need = f"a batch of every domain for each of {length:g} steps" if first.window.whole else "whole steps"
     if first.window.whole and all(
         len(batches) >= first.window.length for q in questions for batches in q.fields.batches.values()
     ):
@@ -238,7 +239,7 @@ def _auto(questions: list[Question], tally: Tally) -> Prediction:
     if not rungs:
         raise CommuteError(
             f"an optimizer that remembers, or a model with dropout, needs the trajectory, and that {need}; "
-            "give more, or name a predictor"
+            "give those, or name a predictor"
         )
     tried: list[Prediction] = []
     best: dict[str, Predicted] = {}

@@ -76,13 +76,13 @@ class Surface:
     def repeats(self) -> bool:
         """Whether each domain's first batch has one loss, by forward passes: not so under dropout."""
         for name, batches in self.batches.items():
-            try:
-                with located(f"domain {name!r}, batch 1"):
+            with located(f"domain {name!r}, batch 1"):
+                try:
                     (one, _), (other, _) = (self.objective.look_at(batches[0]) for _ in range(2))
-            except NotFiniteError as error:
-                raise CommuteError(str(error)) from error
-            except FAILURES as error:
-                raise explained(error, "gradient", "Check that loss_fn takes this batch") from error
+                except NotFiniteError as error:
+                    raise CommuteError(str(error)) from error
+                except FAILURES as error:
+                    raise explained(error, "gradient", "Check that loss_fn takes this batch") from error
             if abs(one - other) > REPEATABLE[self.objective.dtype] * abs(one):
                 return False
         return True
