@@ -94,7 +94,7 @@ MIXED = {"mixture": {"a": 0.2, "b": 0.3, "c": 0.5}}
 def test_more_targets_than_domains_cost_no_more_and_are_the_same():
     found, alone, mixture = asked(ALONE | MIXED), asked(ALONE), asked(MIXED)
     for name in NAMES:
-        assert found[name].value == alone[name].value
+        assert found[name].value == pytest.approx(alone[name].value, rel=1e-12)  # roundoff
     assert found["mixture"].value == pytest.approx(mixture["mixture"].value, rel=1e-10)  # roundoff
     assert found["mixture"].verdict.value == pytest.approx(mixture["mixture"].verdict.value, rel=1e-6)
     assert found.cost == alone.cost
