@@ -73,7 +73,7 @@ class QuadraticModel:
         g = torch.zeros_like(self.g)
         for k in trained:
             alone = np.eye(len(g))[k].tolist()
-            g[k] = self.surface.gradient(alone, at) - self.surface.product(alone, d, at)
+            g[k] = self.surface.loss_and_gradient(k, at)[1] - self.surface.product(alone, d, at)
         return replace(self, g=g, at=at)
 
     def run(self, stages: Sequence[Stage], visit: Callable[[Array, Tensor], None] | None = None) -> Reached:

@@ -184,6 +184,7 @@ def _evaluated(question: Question, gap: Tensor, start: Tensor, D: Tensor | None)
     Both are nan where L_t is no number.
     """
     points, widths = np.polynomial.legendre.leggauss(NODES)
+    root = None if D is None else D.sqrt()
     found, longest = np.zeros(len(question.mixing)), np.zeros(len(question.mixing))
     for s, width in zip((points + 1) / 2, widths / 2, strict=True):
         at = question.held_out.theta + start + float(s) * gap
@@ -191,7 +192,7 @@ def _evaluated(question: Question, gap: Tensor, start: Tensor, D: Tensor | None)
         for t, mix in enumerate(question.mixing):
             slope = torch.stack([float(mix[k]) * alone[k] for k in np.flatnonzero(mix).tolist()]).sum(dim=0)
             found[t] += width * float(_dot(slope, gap))
-            scaled = slope if D is None else D.sqrt() * slope
+            scaled = slope if root is None else root * slope
             longest[t] = np.maximum(longest[t], float(torch.linalg.vector_norm(scaled)))
     return found, longest
 
