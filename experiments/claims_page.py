@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from commute_verify.errors import CommuteError
 from commute_verify.report import Block, Claim, Claims, Heading, Paragraph, Table
 from experiments.experiment import Results
+from experiments.words import listed
 
 
 def sentence(results: Results) -> str:
@@ -25,7 +26,7 @@ def sentence(results: Results) -> str:
     verb = _VERBS["holds"][held != 1]
     return (
         f"{len(paper.claims)} claims of the paper, each held against a derivation or a computation: "
-        f"{_listed(found)}. Of {len(extensions.claims)} extensions of it, {held} {verb}."
+        f"{listed(found)}. Of {len(extensions.claims)} extensions of it, {held} {verb}."
     )
 
 
@@ -47,11 +48,7 @@ _WEIGHTIEST = {
 def _weightiest(claims: Claims, verdict: str) -> str:
     by_id = {claim.id: claim.verdict for claim in claims.claims}
     named = [words for key, words in _WEIGHTIEST.items() if by_id.get(key) == verdict != "holds"]
-    return f" (among them {_listed(named)})" if named else ""
-
-
-def _listed(words: Sequence[str]) -> str:
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+    return f" (among them {listed(named)})" if named else ""
 
 
 def _is_extension(claim: Claim) -> bool:
@@ -101,7 +98,7 @@ def _lacking(claims: Sequence[Claim]) -> list[Block]:
         Paragraph(
             "The text of §3.1's definitions and figure 1 is missing from the copy that was read, so the sign "
             "of its matrices $A_i$ is taken from §4.1 and appendix B, where they are Hessians. "
-            f"On that rest {_listed(affected)}. The last column of table 2 is cut off: its four values are "
+            f"On that rest {listed(affected)}. The last column of table 2 is cut off: its four values are "
             "taken from table 4, which agrees with table 2 wherever both can be read "
             "(`commute_verify/data/published.json`)."
         ),

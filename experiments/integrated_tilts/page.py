@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from commute_verify.report import Block, Figure, Heading, Paragraph, Table
 from experiments.integrated_tilts import plots
 from experiments.integrated_tilts.statistics import LAST, PREDICTOR
 from experiments.optimizer_windows import tables
+from experiments.words import listed
 
 COMMAND = "Made by `python -m experiments`."
 FULL = "Committed, made by `python -m experiments.integrated_tilts --out OUT`."
@@ -90,18 +91,13 @@ def _how(result: dict[str, Any]) -> str:
         f"trained by AdamW as in “Windows of AdamW”, {model['rows']} sequences of every domain a step. A "
         f"tilt by {held['delta']:g} over two stages of $k$ steps is held against the same tilt in the other "
         "order, without a common tail, each in both orders of the stages' batches. For "
-        f"$k$ = {_listed(lengths)} it is observed on {_listed(observed)} seeds of batches and predicted from "
-        f"{_listed(predicted)} others, as `predict_excess_loss` does it with `replicates=` and `exchange=k`: "
-        f"the first variation along the run, integrated at {_listed(points)} Gauss points. Its verdict is on "
+        f"$k$ = {listed(lengths)} it is observed on {listed(observed)} seeds of batches and predicted from "
+        f"{listed(predicted)} others, as `predict_excess_loss` does it with `replicates=` and `exchange=k`: "
+        f"the first variation along the run, integrated at {listed(points)} Gauss points. Its verdict is on "
         "the mean over replicates: their slopes must explain their losses within a tenth, and the sign must "
         f"hold at the level of {1 - held['level']:.2g}. An observed mean counts as resolved "
         "at the same level."
     )
-
-
-def _listed(numbers: Sequence[int]) -> str:
-    *most, last = map(str, numbers)
-    return f"{', '.join(most)} and {last}" if most else last
 
 
 def _table(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from commute_verify.report import Block, Figure, Heading, Paragraph
 from experiments.optimizer_windows import plots, tables
+from experiments.words import listed
 
 FULL = "full"
 COMMAND = "python -m experiments.optimizer_windows --out OUT"
@@ -242,10 +242,10 @@ def _not_run(settings: dict[str, Any]) -> str:
     lengths, first = settings["lengths"], settings["long_from"]
     bare = [k for k in lengths if k not in settings["tailed"]]
     long = [k for k in lengths if k >= first]
-    told = [f"a common tail at $k$ = {_listed(bare)}"] if bare else []
+    told = [f"a common tail at $k$ = {listed(bare)}"] if bare else []
     if long:
         told.append(
-            f"$k$ = {_listed(long)} from the other starts, and predictions of it from other batches than the "
+            f"$k$ = {listed(long)} from the other starts, and predictions of it from other batches than the "
             "run's own"
         )
     told.append(
@@ -253,11 +253,6 @@ def _not_run(settings: dict[str, Any]) -> str:
         "are those of one sweep alone"
     )
     return f"Not run, and not in the aims: {'; '.join(told)}. A dash is a case that was not asked."
-
-
-def _listed(numbers: Sequence[int]) -> str:
-    *most, last = (str(number) for number in numbers)
-    return f"{', '.join(most)} and {last}" if most else last
 
 
 def _swap_verdicts(result: dict[str, Any]) -> str:
