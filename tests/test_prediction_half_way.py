@@ -152,8 +152,10 @@ def test_a_descent_half_way_that_fails_abstains(monkeypatch, target_model, error
 
     assert found().answered
     monkeypatch.setattr(frozen.QuadraticModel, "moved", lost)
-    assert {one.verdict.quantity for one in found().excess.values()} == {QUANTITY}
-    assert np.isfinite(found()["a"].value)
+    told = found()
+    assert {one.verdict.quantity for one in told.excess.values()} == {QUANTITY}
+    assert all(one.verdict.words.endswith("half-way is not known: lost") for one in told.excess.values())
+    assert np.isfinite(told["a"].value)
 
 
 def test_a_nearer_descent_that_fails_loses_no_answer(monkeypatch):

@@ -1,5 +1,7 @@
 """How far the series is answered for: random quadratics against the exact flow, which knows no series."""
 
+import re
+
 import numpy as np
 import torch
 from scipy.linalg import expm
@@ -97,3 +99,39 @@ def test_without_a_bound_on_the_window_order_3_would_answer_far_off(monkeypatch)
     monkeypatch.setattr(local, "REACH_3", np.inf)
     errors, _ = answers("local-3")
     assert max(errors) > 0.3
+
+
+def noted_kappa(seed, time=0.1):
+    """flow time · κ as order 3 notes it."""
+    batches = {name: [tuple(map(torch.from_numpy, pair))] for name, pair in drawn(seed).items()}
+    swap = WeightSchedule.blocks({"a": time, "b": time})
+    found = predict_excess_loss(
+        Point(), half_square, batches, swap, optimizer=1.0, predictor="local-3", dynamics="flow"
+    )
+    return float(re.search(r"flow time · κ = (\S+);", found.notes[0])[1])
+
+
+def dense_kappa(seed, time=0.1):
+    (A, a), (B, b) = drawn(seed).values()
+    g, h = -A.T @ a, -B.T @ b
+    return 2 * time * np.linalg.norm(B.T @ B @ g - A.T @ A @ h) / np.linalg.norm(g + h)
+
+
+def test_order_3_notes_the_bracket_beside_the_gradients():
+    """Roundoff: three digits are printed."""
+    for seed in range(3):
+        assert noted_kappa(seed) == float(f"{dense_kappa(seed):.3g}")
+
+
+def test_a_bracket_of_every_domain_with_itself_is_caught(monkeypatch):
+    right = local._kappa
+    monkeypatch.setattr(local, "_kappa", lambda g, Hg: right(g, Hg.flip(1)))
+    assert noted_kappa(0) != float(f"{dense_kappa(0):.3g}")
+
+
+def test_kappa_is_infinite_where_gradients_cancel_and_nothing_without_a_bracket():
+    g = torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
+    H = torch.stack([torch.eye(2), 2 * torch.eye(2)])
+    assert local._kappa(g, torch.einsum("kab,ib->kia", H, g)) == np.inf
+    assert local._kappa(g, torch.zeros(2, 2, 2)) == np.inf
+    assert local._kappa(g[:1], torch.zeros(1, 1, 2)) == 0.0

@@ -26,6 +26,7 @@ DRIFT = 1.0
 """How far the real gradient at the end may be from the model's, relative to the model's change of it."""
 DISAGREEMENT = 0.3
 """How far the target's quadratic model and the target itself may differ, relative to the larger."""
+HALF_WAY = "the disagreement with curvature half-way"
 ACCURACY = 0.3
 """How large the bound on the error of a target's excess may be, roundoff included, relative to the excess."""
 GROWTH = 10.0
@@ -110,14 +111,11 @@ def _ends(question: Question, model: QuadraticModel, visit: Visit | None = None)
 
 
 def _half_way(question: Question, found: Descended) -> Array:
-    """The excess of the targets themselves by curvature half-way along the reference; nan where none is."""
+    """The excess of the targets themselves by curvature half-way along the reference."""
     window = question.window
     trained = np.flatnonzero((window.schedule.weights + window.reference.weights).any(axis=0)).tolist()
-    try:
-        model = found.model.moved(found.ends[1].displacement / 2, trained)
-        schedule, reference = (end.displacement for end in _ends(question, model))
-    except FAILURES:
-        return np.full(len(question.mixing), math.nan)
+    model = found.model.moved(found.ends[1].displacement / 2, trained)
+    schedule, reference = (end.displacement for end in _ends(question, model))
     return _evaluated(question, schedule - reference, reference, model.D)[0]
 
 
@@ -238,17 +236,22 @@ def _judged(question: Question, found: Descended) -> list[Verdict]:
     ]
     checks = [[first, *rest] for first, rest in zip(near, _frozen(found), strict=True)]
     if any(check.valid for check in map(decisive, checks)):
-        other = _half_way(question, found).tolist()
-        for every, value, moved in zip(checks, _excess(question, found).tolist(), other, strict=True):
-            every.append(
-                verdict(
-                    "the disagreement with curvature half-way",
-                    _over(abs(value - moved), max(abs(value), abs(moved))),
-                    DISAGREEMENT,
-                    "allowed",
-                )
-            )
+        for every, last in zip(checks, _moved(question, found), strict=True):
+            every.append(last)
     return [decisive(every) for every in checks]
+
+
+def _moved(question: Question, found: Descended) -> list[Verdict]:
+    """For every target how far the excess by curvature half-way is from the one that is said."""
+    try:
+        other = _half_way(question, found)
+    except FAILURES as error:
+        lost = Verdict(False, HALF_WAY, math.nan, DISAGREEMENT, f"abstains: {HALF_WAY} is not known: {error}")
+        return [lost] * len(found.evaluated)
+    return [
+        verdict(HALF_WAY, _over(abs(value - moved), max(abs(value), abs(moved))), DISAGREEMENT, "allowed")
+        for value, moved in zip(_excess(question, found).tolist(), other.tolist(), strict=True)
+    ]
 
 
 def _frozen(found: Descended) -> list[list[Verdict]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
@@ -37,6 +38,17 @@ class Series(NamedTuple):
     found: Found
     reach: float
     sizes: Array
+
+
+class Third(NamedTuple):
+    """The terms of order 3 for every target (T,), and what their products tell besides.
+
+    ``asymmetry`` is that of the third derivatives; ``kappa`` the largest ‖R_ij‖ / ‖g_i + g_j‖ of two domains.
+    """
+
+    excess: Array
+    asymmetry: float = 0.0
+    kappa: float = 0.0
 
 
 def local(questions: Sequence[Question]) -> Replicated:
@@ -88,19 +100,22 @@ def _order_2(question: Question) -> Series:
 def _order_3(question: Question) -> Series:
     at, g = _start(question)
     second, bent, sizes = _excess(question, at, g)
-    third, asymmetry = _third(question, at, g)
-    excess = second + third
+    third = _third(question, at, g)
+    excess = second + third.excess
     reach = _reach(question, at, g, bent)
     _watch(question, at, g)
     near = verdict("flow time · λ_max", reach, REACH_3, "for order 3 at most")
-    shares = [abs(beyond) / abs(size) if size else 0.0 for beyond, size in zip(third, excess, strict=True)]
+    shares = [
+        abs(beyond) / abs(size) if size else 0.0 for beyond, size in zip(third.excess, excess, strict=True)
+    ]
     verdicts = [
         decisive([near, verdict("the third order over the sum", float(share), THIRD, "allowed")])
         for share in shares
     ]
     notes = (
-        f"order 3 of the series; flow time · λ_max = {reach:.3g}; D³L(a, b) and D³L(b, a) differ by "
-        f"{asymmetry:.1e}",
+        f"order 3 of the series; flow time · λ_max = {reach:.3g}, flow time · κ = "
+        f"{question.window.flow_time() * third.kappa:.3g}; D³L(a, b) and D³L(b, a) differ by "
+        f"{third.asymmetry:.1e}",
     )
     return Series(Found(excess, verdicts, notes), reach, sizes)
 
@@ -196,15 +211,12 @@ def _size(signatures: Array, products: Tensor) -> float:
     return float(np.abs(signatures * products.double().cpu().numpy()).sum())
 
 
-def _third(question: Question, at: Coordinates, g: Tensor) -> tuple[Array, float]:
-    """The terms of order 3 for every target, and how unsymmetric third derivatives came out.
-
-    Domains that neither schedule trains are in no term.
-    """
+def _third(question: Question, at: Coordinates, g: Tensor) -> Third:
+    """What is of order 3; domains that neither schedule trains are in no term."""
     _, _, d3 = _signatures(question, at, False)
     letters = [k for k in range(len(g)) if any(d3.take(k, axis).any() for axis in range(3))]
     if not letters:
-        return np.zeros(len(question.mixing)), 0.0
+        return Third(np.zeros(len(question.mixing)))
     g, d3 = g[letters], d3[np.ix_(letters, letters, letters)]
     Hg = torch.stack([torch.stack([at.product(question.fields, i, v) for v in g]) for i in letters])
     d1, d2 = np.zeros(len(g)), np.zeros((len(g), len(g)))
@@ -221,7 +233,21 @@ def _third(question: Question, at: Coordinates, g: Tensor) -> tuple[Array, float
         asymmetry = max(asymmetry, float(gap / size) if size else 0.0)
         arguments = (t.double() for t in (g, u, Hu, Hg, HLg, Tu_g, TL))
         found[c] = float(excess_loss_3(_tensor(d1), _tensor(d2), _tensor(d3), *arguments))
-    return question.mixing @ found, asymmetry
+    domains = sum(k < len(question.fields.names) for k in letters)
+    return Third(question.mixing @ found, asymmetry, _kappa(g[:domains], Hg))
+
+
+def _kappa(g: Tensor, Hg: Tensor) -> float:
+    """max ‖H_j g_i − H_i g_j‖ / ‖g_i + g_j‖ over pairs, infinite where two gradients cancel.
+
+    Where η κ passes about 0.1, steps of size η were seen to leave the bracket (Piontkovskaia and Nikolenko,
+    2026). No verdict rests on it: near the mixture's minimum it is infinite, and predictions hold.
+    """
+    found = 0.0
+    for i, j in combinations(range(len(g)), 2):
+        bracket, both = (float(torch.linalg.vector_norm(v)) for v in (Hg[j, i] - Hg[i, j], g[i] + g[j]))
+        found = max(found, bracket / both if both else math.inf)
+    return found
 
 
 def _tensor(array: Array) -> Tensor:
