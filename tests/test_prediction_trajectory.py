@@ -109,8 +109,8 @@ def test_the_first_variation_ranks_schedules_near_the_one_it_was_taken_along():
     assert np.abs(np.array(list(found.excess(small).values())) / seen - 1).max() < 0.01  # order: δ
     assert found.sensitivity["a"].shape == (20, 3)
     assert found.cost.products == 20 * 3 * len(TARGETS)
-    # forward and back, the targets, and once what each domain reaches
-    assert found.cost.gradients == 2 * 20 * 3 + 3 * len(held_out["a"]) + 3
+    # forward and back, the targets, and once what each domain reaches, trained on and held out
+    assert found.cost.gradients == 2 * 20 * 3 + 3 * len(held_out["a"]) + 3 + 3
     with pytest.raises(CommuteError, match="over 20 steps"):
         found.excess(WeightSchedule.tilt(THIRD, "a", "b", 0.1, 11))
     with pytest.raises(CommuteError, match="a schedule of"):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from commute_verify import WeightSchedule
+from commute_verify.criterion.prediction import local
 from commute_verify.criterion.prediction.predict import predict_excess_loss
 from commute_verify.criterion.prediction.surface import Surface
 from commute_verify.criterion.prediction.window import Window
@@ -84,6 +85,7 @@ def test_a_palindrome_is_left_to_predictors_that_know_order_3():
 
 def test_the_series_would_answer_a_palindrome_with_nothing(monkeypatch):
     monkeypatch.setattr(Window, "kept", lambda self: 1.0)
+    monkeypatch.setattr(local, "NOISE", np.inf)
     told = asked(PALINDROME, "local", 0.02, dynamics="flow")
     assert told.answered  # planted
     seen = trained(PALINDROME, 0.02, np.inf) - trained(PALINDROME.averaged(), 0.02, np.inf)

@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--predictor",
         choices=PREDICTORS,
         default="local",
-        help="how the change over the window is predicted (default: local, order 2; auto: the cheapest that "
+        help="how the change over the window is predicted (default: local, order 2; auto: the first that "
         "is valid)",
     )
     parser.add_argument("--json", type=Path, metavar="OUT", help="write the effect, for commute-verify plan")

@@ -34,6 +34,8 @@ def explained(error: Exception, task: str, others: str) -> CommuteError:
             f"{task} meets a tensor made in inference mode; make batches and models outside "
             "torch.inference_mode(), or clone them there"
         )
+    if "sparse" in text.lower():
+        return CommuteError(f"{task} meets a sparse gradient: {first}; build the embedding with sparse=False")
     if "same device" in text or "on device" in text or "device meta" in text:
         return CommuteError(f"{first}; move the batches to the model's device, in loss_fn or before it")
     return CommuteError(f"{task} failed on this model: {first}. {others}")

@@ -64,7 +64,7 @@ class Prediction:
     """The loss after a schedule less that after its reference, by one predictor, for every target.
 
     ``prediction["mixture"]`` is that target's :class:`Predicted`. ``tried`` holds what ``predictor="auto"``
-    went through before, cheapest first.
+    went through before, in its order.
     """
 
     predictor: str

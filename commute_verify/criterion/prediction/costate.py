@@ -151,6 +151,7 @@ class Training:
 
     def _targets(self, at: Tensor, held_out: Surface, mixing: Array) -> tuple[Array, State]:
         """L_t(θ_N) and the cotangents that the way back starts from."""
+        torch.manual_seed(self.seed + len(self.rates) * len(self.fields.names))
         losses, u = np.zeros(len(mixing)), at.new_zeros((len(mixing), at.numel()))
         for k in np.flatnonzero(mixing.any(axis=0)).tolist():
             loss, g = held_out.loss_and_gradient(k, at)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from commute_verify.criterion.prediction.answer import Verdict, verdict
 from commute_verify.criterion.prediction.memory import memory
 from commute_verify.criterion.prediction.question import Question
-from commute_verify.criterion.prediction.skipping import reach
+from commute_verify.criterion.prediction.skipping import reach, tested_on_training
 
 AFFECTED = ("local", "local-3", "frozen-curvature")
 """Rungs that know nothing of clipping, nor of an optimizer's memory."""
@@ -64,7 +64,8 @@ def against_skipping(question: Question, verdicts: list[Verdict]) -> tuple[list[
     Rungs step them with a gradient of 0. It is one thing where nothing moves a parameter at rest.
     """
     rows = np.vstack([question.window.schedule.weights, question.window.reference.weights])
-    known = None if (rows > 0).all() else reach(question)
+    all_the_time = (rows > 0).all() and tested_on_training(question)
+    known = None if all_the_time else reach(question)
     if known is None:
         return verdicts, ()
     judged = [

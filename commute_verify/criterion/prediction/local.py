@@ -28,16 +28,22 @@ REACH_3 = 0.6
 """The same for order 3, which can be far off beyond and differ little from order 2."""
 ROUNDING = 1e-9
 """How much may cancel by rounding."""
+NOISE = 0.1
+"""How much of an excess may be rounding."""
 THIRD = 0.3
 """How far orders 2 and 3 may differ, relative to order 3."""
 
 
 class Series(NamedTuple):
-    """One replicate: what it finds, flow time · λ_max, and Σ |term| over the terms of order 2, (T,)."""
+    """One replicate: what it finds, flow time · λ_max, and Σ |term| over the terms of order 2, (T,).
+
+    ``noise`` (T,) is what rounding may leave of terms that cancel: those of order 1 among them.
+    """
 
     found: Found
     reach: float
     sizes: Array
+    noise: Array
 
 
 class Third(NamedTuple):
@@ -70,10 +76,12 @@ def _together(every: Sequence[Series], name: str, power: int, limit: float) -> R
     told = together([one.found for one in every])
     beyond = max(one.reach for one in every) ** power
     parts = np.abs(told.excess.mean(axis=0)).tolist()
-    wholes = np.mean([one.sizes for one in every], axis=0).tolist()
+    wholes, noises = (
+        np.mean([getattr(one, what) for one in every], axis=0).tolist() for what in ("sizes", "noise")
+    )
     verdicts = [
-        decisive([judged, *_left(name, beyond, "terms of order 2", part, whole, limit)])
-        for judged, part, whole in zip(told.verdicts, parts, wholes, strict=True)
+        decisive([judged, *_left(name, beyond, "terms of order 2", part, whole, limit), *_heard(noise, part)])
+        for judged, part, whole, noise in zip(told.verdicts, parts, wholes, noises, strict=True)
     ]
     return told._replace(verdicts=verdicts)
 
@@ -86,20 +94,28 @@ def _left(name: str, beyond: float, what: str, part: float, whole: float, limit:
     return [verdict(f"{name} over what is left of the {what}", ratio, limit, "for this order at most")]
 
 
+def _heard(noise: float, part: float) -> list[Verdict]:
+    """Whether the excess stands out of rounding, where there is any."""
+    if not noise:
+        return []
+    ratio = noise / part if part else math.inf
+    return [verdict("rounding over the excess", ratio, NOISE, "allowed")]
+
+
 def _order_2(question: Question) -> Series:
     at, g = _start(question)
-    excess, bent, sizes = _excess(question, at, g)
+    excess, bent, sizes, noise = _excess(question, at, g)
     reach = _reach(question, at, g, bent)
     near = verdict("flow time · λ_max", reach, REACH, "for order 2 at most")
     checks = [near, *_left("flow time · λ_max", reach, "area", question.window.kept(), 1.0, REACH)]
     _watch(question, at, g)
     notes = (f"order 2 of the series; flow time · λ_max = {reach:.3g}",)
-    return Series(Found(excess, [decisive(checks)] * len(excess), notes), reach, sizes)
+    return Series(Found(excess, [decisive(checks)] * len(excess), notes), reach, sizes, noise)
 
 
 def _order_3(question: Question) -> Series:
     at, g = _start(question)
-    second, bent, sizes = _excess(question, at, g)
+    second, bent, sizes, noise = _excess(question, at, g)
     third = _third(question, at, g)
     excess = second + third.excess
     reach = _reach(question, at, g, bent)
@@ -117,7 +133,7 @@ def _order_3(question: Question) -> Series:
         f"{question.window.flow_time() * third.kappa:.3g}; D³L(a, b) and D³L(b, a) differ by "
         f"{third.asymmetry:.1e}",
     )
-    return Series(Found(excess, verdicts, notes), reach, sizes)
+    return Series(Found(excess, verdicts, notes), reach, sizes, noise)
 
 
 def coordinates(question: Question) -> Coordinates:
@@ -176,8 +192,8 @@ def _pieces(question: Question, schedule: WeightSchedule, decays: bool, discrete
     return np.hstack([x, times[:, None]]) if decays else x
 
 
-def _excess(question: Question, at: Coordinates, g: Tensor) -> tuple[Array, float, Array]:
-    """Order 2 for every target, ‖H_w u‖ / ‖u‖, and Σ |term| over the terms of order 2.
+def _excess(question: Question, at: Coordinates, g: Tensor) -> tuple[Array, float, Array, Array]:
+    """Order 2 for every target, ‖H_w u‖ / ‖u‖, Σ |term| over the terms of order 2, and what rounding is.
 
     ‖H_w u‖ / ‖u‖ is the largest of all targets; λ_max is at least that.
 
@@ -188,7 +204,8 @@ def _excess(question: Question, at: Coordinates, g: Tensor) -> tuple[Array, floa
     squares = _signatures(question, at, False)[1] if question.window.whole else d2
     symmetric = squares + squares.T
     nothing, none = torch.zeros_like(g).double(), np.zeros_like(d1)
-    found, bent, sizes = np.zeros(question.mixing.shape[1]), 0.0, np.zeros(question.mixing.shape[1])
+    found, sizes, noise = np.zeros((3, question.mixing.shape[1]))
+    bent, time = 0.0, question.window.flow_time()
     for c in question.asked:
         u = at.inward(question.held_out.loss_and_gradient(c, question.held_out.theta)[1])
         Hu = torch.stack([at.product(question.fields, k, u) for k in range(len(g))])
@@ -196,15 +213,17 @@ def _excess(question: Question, at: Coordinates, g: Tensor) -> tuple[Array, floa
         if bool(u.any()):
             mixed = at.mixed(question.average(), Hu)
             bent = max(bent, float(torch.linalg.vector_norm(mixed) / torch.linalg.vector_norm(u)))
-        excess = excess_loss_2(_tensor(d1), _tensor(d2), g.double(), u.double(), Hu.double(), nothing)
+        excess = excess_loss_2(_beside(g, d1), _beside(g, d2), g.double(), u.double(), Hu.double(), nothing)
         if np.abs(symmetric).max() > 1e-12 * np.abs(squares).max():
             HLg = torch.stack([at.product(question.held_out, c, row) for row in g])
             excess = excess + excess_loss_2(
-                _tensor(none), _tensor(squares), g.double(), u.double(), nothing, HLg.double()
+                _beside(g, none), _beside(g, squares), g.double(), u.double(), nothing, HLg.double()
             )
             sizes[c] += _size(squares, g @ HLg.T)
         found[c] = float(excess)
-    return question.mixing @ found, bent, question.mixing @ sizes
+        noise[c] = np.finfo(np.float64).eps * time * float(torch.abs(g @ u).sum())
+    noise += torch.finfo(g.dtype).eps * sizes
+    return question.mixing @ found, bent, question.mixing @ sizes, question.mixing @ noise
 
 
 def _size(signatures: Array, products: Tensor) -> float:
@@ -232,7 +251,7 @@ def _third(question: Question, at: Coordinates, g: Tensor) -> Third:
         size = torch.linalg.vector_norm(TL)
         asymmetry = max(asymmetry, float(gap / size) if size else 0.0)
         arguments = (t.double() for t in (g, u, Hu, Hg, HLg, Tu_g, TL))
-        found[c] = float(excess_loss_3(_tensor(d1), _tensor(d2), _tensor(d3), *arguments))
+        found[c] = float(excess_loss_3(*(_beside(g, d) for d in (d1, d2, d3)), *arguments))
     domains = sum(k < len(question.fields.names) for k in letters)
     return Third(question.mixing @ found, asymmetry, _kappa(g[:domains], Hg))
 
@@ -250,5 +269,6 @@ def _kappa(g: Tensor, Hg: Tensor) -> float:
     return found
 
 
-def _tensor(array: Array) -> Tensor:
-    return torch.tensor(array.tolist(), dtype=torch.float64)
+def _beside(g: Tensor, array: Array) -> Tensor:
+    """In float64, where ``g`` is."""
+    return torch.tensor(array.tolist(), dtype=torch.float64, device=g.device)

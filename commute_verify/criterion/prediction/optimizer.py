@@ -226,6 +226,11 @@ def _moment(
     found = [state.get(key) for state in states]
     if all(entry is None for entry in found):
         return None
+    for entry, (name, _) in zip(found, entries, strict=True):
+        if entry is not None and not bool(entry.isfinite().all()):
+            raise CommuteError(
+                f"the optimizer's {key} of {name} is not finite; load a state from before it broke"
+            )
     return torch.cat(
         [
             like.new_zeros(p.numel()) if entry is None else entry.detach().reshape(-1).to(like)

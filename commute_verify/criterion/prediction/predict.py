@@ -93,8 +93,8 @@ def predict_excess_loss(
     reach has gradient 0 there, as after ``zero_grad(set_to_none=False)``; torch skips it otherwise, and every
     predictor abstains where the optimizer's memory or decay would move it.
 
-    Predictors, cheapest first. Local ones and frozen curvature take the mean of a domain's batches: the luck
-    of which batch comes when is neither in their value nor in their verdict.
+    Predictors are these. Local ones and frozen curvature take the mean of a domain's batches: the luck of
+    which batch comes when is neither in their value nor in their verdict.
 
     - ``local``: the series in the window's length to order 2: the brackets, and the discrete steps of plain
       SGD. ``local-3``: to order 3, with third derivatives by differences of products; it costs K² of them for
@@ -115,7 +115,7 @@ def predict_excess_loss(
       mode then.
     - ``memory``: what the optimizer's buffers alone do, with all gradients taken at the start. A common
       tail is part of the schedule.
-    - ``auto``: for every target the cheapest of local, frozen-curvature and trajectory that answers; with an
+    - ``auto``: for every target the first of local, frozen-curvature and trajectory that answers; with an
       optimizer that remembers, the trajectory alone. Where none answers, the last one's abstention.
 
     ``replicates`` deals the batches into as many parts and gives the spread of their predictions as the
@@ -226,7 +226,7 @@ def _loaders(*given: object) -> list[Iterable[Batch]]:
 
 
 def _auto(questions: list[Question], tally: Tally) -> Prediction:
-    """The cheapest rung that answers, target by target; where none does, the last one's abstention."""
+    """The first rung that answers, target by target; where none does, the last one's abstention."""
     first = questions[0]
     alone = first.optimizer.remembers or not first.fields.repeats()
     rungs = [] if alone else ["local", "frozen-curvature"]

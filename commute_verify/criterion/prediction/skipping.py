@@ -15,7 +15,7 @@ Array = NDArray[np.float64]
 
 
 class Reach(NamedTuple):
-    """The parameters that each domain's loss depends on, by its first batch, and those of each target."""
+    """The parameters that each domain's training loss depends on, by its first batch, and each target's."""
 
     domains: Sequence[frozenset[str]]
     targets: Mapping[str, frozenset[str]]
@@ -35,15 +35,24 @@ class Reach(NamedTuple):
 
 
 def reach(question: Question) -> Reach | None:
-    """By a gradient of each domain; None where nothing moves a parameter whose gradient is 0."""
+    """By a gradient of each batch; None where nothing moves a parameter whose gradient is 0."""
     if not question.optimizer.drifts:
         return None
-    domains = [question.fields.reached(name) for name in question.window.domains]
+    names = question.window.domains
+    domains = [question.fields.reached(name) for name in names]
+    own = tested_on_training(question)
+    asked = {k: domains[k] if own else question.held_out.reached(names[k]) for k in question.asked}
     targets = {
-        target: _union([domains[k] for k in np.flatnonzero(row).tolist()])
+        target: _union([asked[k] for k in np.flatnonzero(row).tolist()])
         for target, row in zip(question.targets, question.mixing, strict=True)
     }
     return Reach(domains, targets)
+
+
+def tested_on_training(question: Question) -> bool:
+    """Whether targets are taken from the batches that are trained on, as they are by default."""
+    trained, tested = question.fields.batches, question.held_out.batches
+    return all(tested[name][0] is trained[name][0] for name in question.window.domains)
 
 
 def _union(sets: Sequence[frozenset[str]]) -> frozenset[str]:

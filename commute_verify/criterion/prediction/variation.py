@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from commute_verify.criterion import checked
 from commute_verify.criterion.prediction.answer import Predicted, PredictionCost, Verdict, verdict
 from commute_verify.criterion.prediction.skipping import Reach
+from commute_verify.criterion.prediction.window import in_steps
 from commute_verify.criterion.statistics import mean_and_stderr, p_values
 from commute_verify.errors import CommuteError
 from commute_verify.schedules import WeightSchedule
@@ -100,13 +101,14 @@ class FirstVariation:
                 f"a schedule of {', '.join(schedule.domains)}; the first variation is in "
                 f"{', '.join(self.domains)}"
             )
-        if schedule.duration != len(self.weights) or np.any(schedule.durations % 1):
+        durations = in_steps(schedule.durations)
+        if durations.sum() != len(self.weights) or np.any(durations % 1):
             raise CommuteError(
                 f"durations {schedule.durations.tolist()} for a first variation over {len(self.weights)} "
                 "steps; give whole steps that sum to as many"
             )
         order = [schedule.domains.index(name) for name in self.domains]
-        weights: Array = np.repeat(schedule.weights[:, order], schedule.durations.astype(int), axis=0)
+        weights: Array = np.repeat(schedule.weights[:, order], durations.astype(int), axis=0)
         return weights
 
 

@@ -18,7 +18,7 @@ Array = NDArray[np.float64]
 Dynamics = Literal["steps", "flow"]
 
 CLOSED = 1e-9
-"""How far totals may differ by rounding, relative to the window."""
+"""How far totals may differ by rounding, relative to the window, and durations from whole steps."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +51,7 @@ class Window:
             )
         try:
             rates = np.atleast_1d(np.asarray(lr, dtype=np.float64))
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, RuntimeError):
             raise CommuteError(f"lr={lr!r}; give one number, or one per step") from None
         if rates.ndim != 1 or not np.isfinite(rates).all() or (rates < 0).any():
             raise CommuteError(f"lr={lr!r}; give finite learning rates of at least 0")
@@ -140,4 +140,15 @@ def _placed(schedule: WeightSchedule, domains: Sequence[str], what: str) -> Weig
     if odd:
         raise CommuteError(f"{what} misses or does not know {', '.join(odd)}; name {', '.join(domains)}")
     order = [schedule.domains.index(name) for name in domains]
-    return WeightSchedule(tuple(domains), schedule.durations, schedule.weights[:, order])
+    return WeightSchedule(tuple(domains), in_steps(schedule.durations), schedule.weights[:, order])
+
+
+def in_steps(durations: Array) -> Array:
+    """Durations that are whole numbers of steps but for rounding as those numbers.
+
+    >>> in_steps(np.array([(0.1 + 0.2) * 10, 2.5, 1e-12])).tolist()
+    [3.0, 2.5, 1e-12]
+    """
+    steps = np.rint(durations)
+    found: Array = np.where(np.abs(durations - steps) <= CLOSED * steps, steps, durations)
+    return found
