@@ -354,6 +354,10 @@ def test_what_is_answered_is_counted_apart_from_what_is_asked(comparison, answer
     text = table.words(found)
     assert f"{table.NAMES['trajectory']} {right} of {len(every)}" in text
     assert f"{len(every) * answered} tilts within 0.2, {right * answered}." in text
+    judged = sum(cell.resolved for cell in every)
+    met = f"{table.NAMES['trajectory']} {judged} of {judged} (met)"
+    missed = f"{table.NAMES['trajectory']} 0 of {judged} (missed)"
+    assert (met in text, missed in text) == (answered and factor > 0, answered and factor < 0)
 
 
 def test_pieces_that_were_not_run_are_told(comparison):

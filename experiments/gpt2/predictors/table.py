@@ -16,6 +16,7 @@ from experiments.gpt2.comparison.agreement import Share, ratios
 from experiments.gpt2.comparison.cases import Case, select
 from experiments.gpt2.comparison.compare import Comparison
 from experiments.gpt2.comparison.words import NBSP, rough, share_cell
+from experiments.words import listed
 
 NAMES = {
     "plain": "local, plain",
@@ -29,6 +30,8 @@ NAMES = {
 }
 """Predictors, and what a table calls them."""
 LOCAL = ("plain", "adam")
+AIM = 0.95
+"""Of what is answered, how much should be right."""
 
 Key = tuple[str, int, int, float, str]
 """Weights, checkpoint, Δt, Δw and target."""
@@ -167,8 +170,23 @@ def words(found: Mapping[str, Sequence[Cell]]) -> str:
     return (
         f"Signs right of the cells asked for, at most {most}: {', '.join(told)}; of the trajectory's "
         f"{len(answered)} tilts within 0.2, {sum(cell.right for cell in answered)}. "
-        + (f"By their own verdicts {', '.join(silent)} answer none of them." if silent else "")
+        + (f"By their own verdicts {listed(silent)} answer none of them. " if silent else "")
+        + _aimed(found)
     ).strip()
+
+
+def _aimed(found: Mapping[str, Sequence[Cell]]) -> str:
+    """How many answers are right where the observed sign is resolved, beside what was aimed at."""
+    told = []
+    for name, every in found.items():
+        judged = [cell for cell in every if cell.answered and cell.resolved]
+        if judged:
+            right = sum(cell.right for cell in judged)
+            met = "met" if right >= AIM * len(judged) else "missed"
+            told.append(f"{NAMES[name]} {right} of {len(judged)} ({met})")
+    if not told:
+        return ""
+    return f"Aimed at: {AIM:.0%} right of the answers whose observed sign is resolved; {listed(told)}."
 
 
 def _local(comparison: Comparison, case: Case, name: str) -> Cell:
