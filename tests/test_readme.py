@@ -169,13 +169,13 @@ def test_what_is_said_of_predictors_on_two_languages_is_what_was_computed():
     answered, losses = ([cell for cell in found[name] if cell.answered] for name in ("drawn", "integrated"))
     far = [cell for cell in answered if cell.window == 60]
     resolved = [cell for cell in drawn[60] if cell.resolved]
+    told = [cell for cell in answered if cell.resolved]
     assert not weighted[60]
-    asked = f"of the {len(one[60])} cases there; " if len(drawn[60]) < len(one[60]) else ""
     figures = [
         f"the sign of {of(drawn[5])} cases at Δt = 5, of {of(drawn[20])} at Δt = 20 and "
-        f"of {of(drawn[60])} at Δt = 60 ({asked}{right(resolved)} of the {len(resolved)} that are resolved)",
+        f"of {of(drawn[60])} at Δt = 60 ({right(resolved)} of the {len(resolved)} that are resolved)",
         f"answer {len(answered)} of the {len(found['drawn'])} ({len(far)} of those at 60), "
-        f"{right(answered)} rightly",
+        f"{right(answered)} rightly and {right(told)} of the {len(told)} whose observed sign is resolved",
         f"predicted {predictors._ratio(found['drawn']).split(chr(0xA0))[0]} in the median",
         f"have all {right(weighted[5])} signs at Δt = 5 but {of(weighted[20])} at Δt = 20",
         f"and {of(losses)} answers are right",
