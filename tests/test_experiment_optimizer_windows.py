@@ -35,7 +35,6 @@ TINY = replace(
     rows=2,
     held_out_rows=4,
     lengths=(1, 2),
-    tailed=(2,),
     tail=2,
     tilt_up_to=1,
     map_lengths=(1,),
@@ -189,7 +188,6 @@ def test_each_predictor_is_asked_about_its_own_cases(monkeypatch):
     few = replace(
         TINY,
         lengths=(1, 2, 3),
-        tailed=(2,),
         swap_up_to=2,
         raise_up_to=1,
         tilt_up_to=3,
@@ -212,7 +210,7 @@ def test_each_predictor_is_asked_about_its_own_cases(monkeypatch):
         (few.others[-1], tilts),
     ):
         assert predicted.dear(few, start, seed).keys() == asked
-    windows = [(1, 0), (2, 0), (2, few.tail)]
+    windows = [(k, tail) for k in (1, 2) for tail in (0, few.tail)]
     slow = {named("tilt", k, pair, tail) for k, tail in windows for pair in ("ab", "cd", "ac")}
     slow |= {named("swap", k, pair, tail) for k, tail in windows for pair in ("ab", "cd")}
     found = predicted.slow(few, start)
@@ -244,10 +242,16 @@ def test_what_the_other_predictors_answer_is_told_over_tilts_and_swaps():
     assert told.endswith("answer: A 3 of 18, B 0 of 9.")
 
 
+def test_windows_that_chance_alone_could_resolve_are_told():
+    cells = [{"key": [k, 40], "resolved": n, "cases": 40} for k, n in ((1, 2), (5, 0), (10, 3))]
+    assert "at $k$ = 1, tail 40 and $k$ = 5, tail 40: disregard these." in page._by_chance(cells)
+    assert page._by_chance(cells[2:]) == ""
+
+
 def test_what_the_grid_leaves_out_is_told():
     told = page._not_run(Settings().as_dict())
-    assert "a common tail at $k$ = 5, 20 and 100; $k$ = 100 from the other starts" in told
-    short = replace(Settings(), tailed=Settings().lengths, long_from=101)
+    assert told.startswith("Not run, and not in the aims: $k$ = 100 from the other starts; points between")
+    short = replace(Settings(), long_from=101)
     assert page._not_run(short.as_dict()).startswith("Not run, and not in the aims: points between")
 
 
@@ -288,8 +292,12 @@ def test_prices_are_those_of_passes_counted_by_hand(whole):
     found = {(row["K"], row["targets"]): row["steps"] for row in prices.prices(TINY)["rows"]}
     N = prices.STEPS
     for K, targets in ((2, 1), (2, 2), (3, 3)):
-        passes = N * K * (2 + 2 * targets) + (targets if targets > 1 else K)
-        assert found[K, "the mixture" if targets == 1 else "every domain"]["trajectory"] == passes / K
+        told = found[K, "the mixture" if targets == 1 else "every domain"]
+        tested = targets if targets > 1 else K
+        sweep = N * K * (2 + 2 * targets) + tested
+        assert told["sweep"] == sweep / K
+        assert told["three points"] == (3 * sweep + 2 * (N * K + tested)) / K
+        assert found[3, "the mixture"]["local-3"] > 1.5 * found[2, "the mixture"]["local-3"]  # K²
 
 
 def test_a_prediction_far_too_large_is_told_by_how_much():
@@ -327,7 +335,7 @@ def test_swaps_without_noise_are_told_by_optimizer_and_length():
 
 def test_running_is_called_cheaper_only_where_it_is():
     rows = [
-        {"K": K, "targets": "the mixture", "steps": {"trajectory": 10 * sweep}}
+        {"K": K, "targets": "the mixture", "steps": {"sweep": 10 * sweep}}
         for K, sweep in ((2, 3.5), (3, 7.0), (4, 6.0))  # a step of the window; runs are 3, 7 and 13
     ]
     found = {"window": 10, "tilts": {"2": 2, "3": 6, "4": 12}, "rows": rows}

@@ -12,7 +12,7 @@ from experiments.optimizer_windows.settings import FEWEST
 from experiments.optimizer_windows.settings import Settings as Windows
 from experiments.positive import check_positive
 
-WINDOWS = Windows(lengths=(1, 5, 10, 20, 50), tailed=(50,), tail=1)
+WINDOWS = Windows(lengths=(1, 5, 10, 20, 50), tail=1)
 
 
 class Cell(NamedTuple):
@@ -93,11 +93,11 @@ class Settings:
     @classmethod
     def default(cls) -> Self:
         """The scale of the report: one start of one layer, under a minute."""
-        small = replace(Windows.default(), lengths=(1, 3), tailed=(3,), tail=1)
+        small = replace(Windows.default(), lengths=(1, 3), tail=1)
         return cls(small, (Cell(0, "a", "b"),), (Counts(1, 4, 4), Counts(3, 4, 4)), predicted_from=4)
 
     @classmethod
     def smoke(cls) -> Self:
         """Seconds, for a look at the whole path."""
-        small = replace(Windows.smoke(), lengths=(1, 2), tailed=(2,), tail=1)
+        small = replace(Windows.smoke(), lengths=(1, 2), tail=1)
         return cls(small, (Cell(0, "a", "b"),), (Counts(1, 2, 2), Counts(2, 2, 2)), predicted_from=2)

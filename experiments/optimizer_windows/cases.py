@@ -78,7 +78,7 @@ def cases(settings: Settings, start: Start) -> list[Case]:
 def windows(settings: Settings, start: Start) -> list[tuple[int, int]]:
     """Every (k, tail) from one checkpoint; the longest ones from the main start alone."""
     lengths = [k for k in settings.lengths if start == settings.main or k < settings.long_from]
-    return [(k, tail) for k in lengths for tail in (0, settings.tail) if not tail or k in settings.tailed]
+    return [(k, tail) for k in lengths for tail in (0, settings.tail)]
 
 
 def per_step(schedule: WeightSchedule) -> list[list[float]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from commute_verify.criterion.prediction.variation import ALPHA
 from commute_verify.report import Block, Figure, Heading, Paragraph
 from experiments.optimizer_windows import plots, tables
 from experiments.words import listed
@@ -71,7 +72,7 @@ def _study(result: dict[str, Any], name: str, origin: str, *, small: bool = Fals
         ),
         Paragraph(_noise(result)),
         tables.goals(result["goals"]),
-        Paragraph(_not_run(result["settings"])),
+        Paragraph(_by_chance(result["tilts_by_length"]) + _not_run(result["settings"])),
         Figure(
             f"{name}-signs",
             plots.signs(result, f"{name}-signs"),
@@ -205,7 +206,7 @@ def _cheaper(prices: dict[str, Any]) -> str:
     found = [
         f"{row['K']} domains and {row['targets']}"
         for row in prices["rows"]
-        if (prices["tilts"][str(row["K"])] + 1) * prices["window"] < row["steps"]["trajectory"]
+        if (prices["tilts"][str(row["K"])] + 1) * prices["window"] < row["steps"]["sweep"]
     ]
     return "; ".join(found) or "nowhere here"
 
@@ -237,17 +238,19 @@ def _noise(result: dict[str, Any]) -> str:
     )
 
 
+def _by_chance(cells: list[dict[str, Any]]) -> str:
+    """The windows whose resolved tilts are no more than would be resolved if no order mattered."""
+    few = [cell for cell in cells if cell["resolved"] <= ALPHA * cell["cases"]]
+    if not few:
+        return ""
+    told = listed(f"$k$ = {k}, tail {_tail(tail)}" for k, tail in (cell["key"] for cell in few))
+    return f"No more tilts of 0.15 are resolved than chance alone would resolve, at {told}: disregard these. "
+
+
 def _not_run(settings: dict[str, Any]) -> str:
-    """What the grid of lengths, tails, starts and sizes leaves out, and the aims therefore say nothing of."""
-    lengths, first = settings["lengths"], settings["long_from"]
-    bare = [k for k in lengths if k not in settings["tailed"]]
-    long = [k for k in lengths if k >= first]
-    told = [f"a common tail at $k$ = {listed(bare)}"] if bare else []
-    if long:
-        told.append(
-            f"$k$ = {listed(long)} from the other starts, and predictions of it from other batches than the "
-            "run's own"
-        )
+    """What the grid of lengths, starts and sizes leaves out, and the aims therefore say nothing of."""
+    long = [k for k in settings["lengths"] if k >= settings["long_from"]]
+    told = [f"$k$ = {listed(long)} from the other starts"] if long else []
     told.append(
         "points between the two schedules with a tail, and for tilts of other sizes than 0.15, whose answers "
         "are those of one sweep alone"

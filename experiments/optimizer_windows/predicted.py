@@ -39,14 +39,11 @@ def targets_of(*pair: str) -> Targets:
 def sweeps(settings: Settings, start: Checkpoint, seed: int) -> dict[str, list[float]]:
     """Every tilt by one sweep of the first variation for each window, along constant weights.
 
-    A sweep serves all tilts of its window. The mixture's slope is the mean of the domains'. The longest
-    windows are swept from a run's own batches alone.
+    A sweep serves all tilts of its window. The mixture's slope is the mean of the domains'.
     """
     data, held_out = texts(settings).window(seed), texts(settings).held_out()
     found = {}
     for k, tail in windows(settings, start.place):
-        if k >= settings.long_from and seed >= settings.own:
-            continue
         tilts = [c for c in cases(settings, start.place) if (c.k, c.tail) == (k, tail) and c.kind == "tilt"]
         mixture = dict(zip(DOMAINS, settings.weights, strict=True))
         variation = cv.first_variation(

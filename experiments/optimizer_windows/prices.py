@@ -1,7 +1,7 @@
 """What predictions cost beside running the branches: measured passes over batches, for K domains.
 
 Costs are those that ``predict_excess_loss`` counts while it runs: gradients, and a product as two more; the
-local criterion's for one batch of every domain that it averages over. They depend on the numbers of domains,
+local series' for one batch of every domain that it averages over. They depend on the numbers of domains,
 targets and steps, not on the model, so that a linear one is asked. Running the branches takes a run of every
 schedule and one of the reference.
 """
@@ -21,7 +21,16 @@ KS = (2, 3, 4, 5, 6, 7, 8)
 STEPS = 10
 """Steps of the window that costs are measured on."""
 DELTA = 0.05
-PREDICTORS = ("local", "memory", "trajectory")
+PREDICTORS = {
+    "local": ("local", 1),
+    "local-3": ("local-3", 1),
+    "memory": ("memory", 1),
+    "sweep": ("trajectory", 1),
+    "three points": ("trajectory", 3),
+}
+"""Predictors with their Gauss points, which the trajectory alone has."""
+ONCE = ("local", "local-3")
+"""They are asked for one batch of every domain, whatever the window's length."""
 
 Batch = tuple[Tensor, Tensor]
 
@@ -38,18 +47,18 @@ def prices(settings: Settings) -> dict[str, Any]:
         first = {name: found[:1] for name, found in data.items()}
         for label, targets in (("the mixture", {"mixture": mixture}), ("every domain", every)):
             costs = {
-                predictor: cv.predict_excess_loss(
+                name: cv.predict_excess_loss(
                     model,
                     loss_fn,
-                    first if predictor == "local" else data,
+                    first if name in ONCE else data,
                     tilt,
                     targets,
                     optimizer=optimizer,
                     held_out=first,
                     predictor=predictor,  # type: ignore[arg-type]
-                    points=1,
+                    points=points,
                 ).cost.training_steps
-                for predictor in PREDICTORS
+                for name, (predictor, points) in PREDICTORS.items()
             }
             rows.append({"K": K, "targets": label, "count": len(targets), "steps": costs})
     return {

@@ -99,8 +99,6 @@ def _sweeps(settings: Settings, found: Pieces, start: Start, case: Case, runs: A
         seen = float(runs[: settings.own, t].mean())
         guess = Guess(float(own[:, t].mean()), case.delta <= AROUND, seen)
         guesses.append((target, "trajectory, own batches", guess))
-    if case.k >= settings.long_from:
-        return guesses
     every = np.array([found[label(start, "sweeps", seed)][case.name] for seed in settings.others])
     p, close = p_values(every), case.delta <= AROUND
     for t, target in enumerate(TARGETS):

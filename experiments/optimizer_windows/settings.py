@@ -21,9 +21,9 @@ class Settings:
 
     A GPT-2 of ``layers`` × ``width`` is trained by AdamW with ``weight_decay`` on batches of ``rows``
     sequences of ``context`` tokens of every domain, weighed by ``weights``. Windows start at ``starts``,
-    learning rates and steps of training. A window trains two stages of k steps for each k of ``lengths``;
-    ``tailed`` are those k that are run again with a common tail of ``tail`` steps, and from ``long_from`` on
-    they are run from the second start alone, as the map of validity is, with ``map_lengths``. Each branch is
+    learning rates and steps of training. A window trains two stages of k steps for each k of ``lengths``, and
+    again with a common tail of ``tail`` steps; from ``long_from`` on they are run from the second start
+    alone, as the map of validity is, with ``map_lengths``. Each branch is
     run on ``observed`` seeds of batches, in both orders of the two stages' batches; predictions are taken
     from ``own`` of the same ones, and from ``disjoint`` other ones. The trajectory between Gauss points costs
     sweeps for each schedule, and is taken from the last two starts: of the first tilt of 0.15 from all of
@@ -49,7 +49,6 @@ class Settings:
     weight_decay: float = 0.1
     lengths: tuple[int, ...] = (1, 5, 10, 20, 50, 100)
     tail: int = 40
-    tailed: tuple[int, ...] = (1, 10, 50)
     long_from: int = 100
     observed: int = 5
     own: int = 1
@@ -70,7 +69,7 @@ class Settings:
                 f"observed {self.observed}, disjoint {self.disjoint}, own {self.own}: expected at least "
                 f"{FEWEST} seeds of the first two, and no more own ones than observed"
             )
-        for name in ("lengths", "tailed", "map_lengths"):
+        for name in ("lengths", "map_lengths"):
             value = getattr(self, name)
             if list(value) != sorted(set(value)):
                 raise CommuteError(f"{name} is {value}: expected numbers that ascend")
@@ -120,7 +119,6 @@ class Settings:
             slow_rows=8,
             starts=((1e-3, 100),),
             lengths=(1, 5),
-            tailed=(5,),
             tail=10,
             observed=3,
             disjoint=3,
@@ -142,7 +140,6 @@ class Settings:
             starts=((1e-3, 20),),
             lengths=(1, 3),
             tail=3,
-            tailed=(1,),
             observed=2,
             disjoint=2,
             tilt_up_to=1,

@@ -162,14 +162,16 @@ def costs(prices: dict[str, Any], curvature: dict[str, float]) -> Table:
     for row in prices["rows"]:
         K, steps = row["K"], row["steps"]
         tilts = prices["tilts"][str(K)]
-        sweep = steps["trajectory"] / window
+        sweep = steps["sweep"] / window
         rows.append(
             (
                 str(K),
                 row["targets"],
                 f"{steps['local']:.0f}",
+                f"{steps['local-3']:.0f}",
                 f"{steps['memory'] / window:.1f}",
                 f"{sweep:.1f}",
+                f"{steps['three points'] / window:.1f}",
                 str(tilts),
                 str(tilts + 1),
                 f"{(tilts + 1) / sweep:.1f}",
@@ -178,14 +180,19 @@ def costs(prices: dict[str, Any], curvature: dict[str, float]) -> Table:
         )
     note = "; ".join(f"{name} {value:.0f}" for name, value in sorted(curvature.items()))
     return Table(
-        ("$K$", "targets", "local", "memory", "sweep", "tilts", "runs", "runs / sweep", "pays from"),
+        (
+            *("$K$", "targets", "local", "order 3", "memory", "sweep", "three points"),
+            *("tilts", "runs", "runs / sweep", "pays from"),
+        ),
         tuple(rows),
-        "What predictions cost, in training steps: the local criterion once, for each batch that it averages "
-        "over, memory and the trajectory's sweep for each step of the window. Running the branches costs a "
-        "step for each of them and for the reference, all targets included. “Pays from” is the number of "
-        "schedules from which one sweep is cheaper than runs of them and of the reference.",
+        "What predictions cost, in training steps: the local series once, for each batch that they average "
+        "over; for each step of the window memory, the trajectory's sweep, and its three points, which are "
+        "about one pair of schedules. Running the branches costs a step for each of them and for the "
+        "reference, all targets included. “Pays from” is the number of schedules from which one sweep is "
+        "cheaper than runs of them and of the reference.",
         "Passes as the library counts them while it runs, a product as two gradients beside its own. "
-        f"Predictors that run for each schedule took, whatever the window's length, in the median: {note}."
+        "In the runs above predictors that run for each schedule took, whatever the window's length, in the "
+        f"median: {note}."
         if note
         else "Passes as the library counts them while it runs.",
     )

@@ -93,7 +93,6 @@ class Settings:
             starts=((self.rate, self.warm),),
             weight_decay=self.weight_decay,
             lengths=(self.steps // 2,),
-            tailed=(self.steps // 2,),
             tail=1,
         )
 
