@@ -148,5 +148,5 @@ class Settings:
 
     @classmethod
     def full(cls) -> Self:
-        """The committed study: about six hours of one core."""
+        """The committed study: about eight hours of one core."""
         return cls()
