@@ -77,7 +77,8 @@ def test_the_pieces_together_are_what_the_library_answers(summary):
         assert row["predicted_stderr"] == pytest.approx(one.stderr, rel=1e-6)
         assert row["answered"] == one.answered
         assert told_by(row["verdict"]) == told_by(one.verdict.words)
-        assert row["training_steps"] == pytest.approx(told.cost.training_steps)
+        looked = 2  # a gradient of every domain, trained on and held out: which parameters it reaches
+        assert row["training_steps"] + looked == pytest.approx(told.cost.training_steps)
 
 
 def test_a_study_that_forgot_to_exchange_batches_would_be_told_apart(summary):
