@@ -101,14 +101,18 @@ def test_without_a_bound_on_the_window_order_3_would_answer_far_off(monkeypatch)
     assert max(errors) > 0.3
 
 
-def noted_kappa(seed, time=0.1):
-    """flow time · κ as order 3 notes it."""
-    batches = {name: [tuple(map(torch.from_numpy, pair))] for name, pair in drawn(seed).items()}
+def order_3(data, time):
+    """What order 3 says of a swap, and flow time · κ as it notes it."""
+    batches = {name: [tuple(map(torch.from_numpy, pair))] for name, pair in data.items()}
     swap = WeightSchedule.blocks({"a": time, "b": time})
     found = predict_excess_loss(
         Point(), half_square, batches, swap, optimizer=1.0, predictor="local-3", dynamics="flow"
     )
-    return float(re.search(r"flow time · κ = (\S+);", found.notes[0])[1])
+    return found, float(re.search(r"flow time · κ = (\S+);", found.notes[0])[1])
+
+
+def noted_kappa(seed):
+    return order_3(drawn(seed), 0.1)[1]
 
 
 def dense_kappa(seed, time=0.1):
@@ -135,3 +139,16 @@ def test_kappa_is_infinite_where_gradients_cancel_and_nothing_without_a_bracket(
     assert local._kappa(g, torch.einsum("kab,ib->kia", H, g)) == np.inf
     assert local._kappa(g, torch.zeros(2, 2, 2)) == np.inf
     assert local._kappa(g[:1], torch.zeros(1, 1, 2)) == 0.0
+
+
+def test_short_windows_are_predicted_where_kappa_is_infinite():
+    """Order: within the share that order 3 leaves; the mixture is at its minimum, so that κ is infinite."""
+    (A, a), (B, _) = drawn(4).values()
+    data = {"a": (A, a), "b": (B, -np.linalg.solve(B.T, A.T @ a))}
+    found, kappa = order_3(data, 0.02)
+    assert kappa > 1e6  # but for rounding of g_a + g_b
+    assert order_3(drawn(4), 0.02)[1] < 1  # planted: gradients that do not cancel
+    seen = exact(data, WeightSchedule.blocks({"a": 0.02, "b": 0.02}))
+    for name in NAMES:
+        assert found[name].answered
+        assert abs(found[name].value / seen[name] - 1) < 0.01

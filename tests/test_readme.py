@@ -88,7 +88,7 @@ def test_what_is_said_of_windows_of_adamw_is_what_was_computed():
     windows = [cell["predictors"]["trajectory"] for cell in result["tilts_by_length"]]
     many = [abs(cell["ratio"]["median"] - 1) for cell in windows if cell["judged"] >= 9]
     assert len(many) == 10
-    assert 0.3 < max(many) < 1 / 3  # "by up to a third in the median of a window with nine or more"
+    assert 0.3 < max(many) < 1 / 3  # "up to a third ... where nine or more"
     assert max(cell["key"][0] for cell in result["tilts_by_length"]) == 100
     page = " ".join((ROOT / "docs" / "predicting.md").read_text().split())
     told = f"answer {count} of them, none from {silent} steps a stage on, and are right in {right} answers"

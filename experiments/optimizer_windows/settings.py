@@ -23,9 +23,9 @@ class Settings:
     sequences of ``context`` tokens of every domain, weighed by ``weights``. Windows start at ``starts``,
     learning rates and steps of training. A window trains two stages of k steps for each k of ``lengths``, and
     again with a common tail of ``tail`` steps; from ``long_from`` on they are run from the second start
-    alone, as the map of validity is, with ``map_lengths``. Each branch is
-    run on ``observed`` seeds of batches, in both orders of the two stages' batches; predictions are taken
-    from ``own`` of the same ones, and from ``disjoint`` other ones. The trajectory between Gauss points costs
+    alone, as the map of validity is, with ``map_lengths``. Each branch is run on ``observed`` seeds of
+    batches, in both orders of the two stages' batches; predictions are taken from ``own`` of the same ones,
+    and from ``disjoint`` other ones. The trajectory between Gauss points costs
     sweeps for each schedule, and is taken from the last two starts: of the first tilt of 0.15 from all of
     these seeds up to ``tilt_up_to`` steps, of swaps up to ``swap_up_to``, and of that tilt against constant
     weights up to ``raise_up_to``, from ``own`` seeds and ``dear_seeds`` disjoint ones. Frozen curvature and

@@ -76,9 +76,8 @@ def _together(every: Sequence[Series], name: str, power: int, limit: float) -> R
     told = together([one.found for one in every])
     beyond = max(one.reach for one in every) ** power
     parts = np.abs(told.excess.mean(axis=0)).tolist()
-    wholes, noises = (
-        np.mean([getattr(one, what) for one in every], axis=0).tolist() for what in ("sizes", "noise")
-    )
+    wholes = np.mean([one.sizes for one in every], axis=0).tolist()
+    noises = np.mean([one.noise for one in every], axis=0).tolist()
     verdicts = [
         decisive([judged, *_left(name, beyond, "terms of order 2", part, whole, limit), *_heard(noise, part)])
         for judged, part, whole, noise in zip(told.verdicts, parts, wholes, noises, strict=True)
