@@ -105,8 +105,8 @@ def frozen(model: Any, data: dict[str, list[Batch]]) -> dict[str, Any]:
         dynamics="flow",
         predictor="frozen-curvature",
     )
-    numbers = [int(n) for n in re.findall(r"\d+", found.notes[0].split(";")[0])]
-    return {"products": numbers, "most": max(numbers), "answered": found.answered, "notes": list(found.notes)}
+    most = max(int(n) for n in re.findall(r"at most (\d+) products", found.notes[0]))
+    return {"most": most, "answered": found.answered, "notes": list(found.notes)}
 
 
 def targets(entry: dict[str, Any]) -> list[dict[str, Any]]:

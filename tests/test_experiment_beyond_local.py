@@ -89,11 +89,12 @@ def test_rows_count_answers_and_signs():
             "predicted": dict(zip(transformer.PREDICTORS, predicted, strict=True)),
         }
 
-    yes, no, silent = (1.0, True), (-1.0, True), (-1.0, False)
+    yes, no, silent = (1.0, True, 3.0), (-1.0, True, 5.0), (-1.0, False, 4.0)
     rows = transformer.rows([cell(2.0, yes, no, silent, yes), cell(0.5, yes, yes, silent, no)], (1.0,), 0.95)
     counted = [(r["right"], r["answered"], r["answered_right"]) for r in rows]
     assert counted == [(2, 2, 2), (1, 2, 1), (0, 0, 0), (1, 2, 1)]
     assert [r["median_error"] for r in rows] == [0.75, 1.25, 2.25, 1.75]
+    assert [r["training_steps"] for r in rows] == [3.0, 4.0, 4.0, 4.0]
 
 
 def test_the_committed_ladder_says_what_the_page_counts():

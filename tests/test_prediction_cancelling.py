@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 import commute_verify as cv
+from commute_verify.criterion.prediction import descended as descents
 from commute_verify.criterion.prediction import frozen, frozen_curvature, local
 from commute_verify.criterion.prediction.predict import RUNGS
 from commute_verify.criterion.prediction.rung import Found, each
@@ -101,11 +102,13 @@ SEEDS, NEARER = range(1000, 1012), 0.001
 def test_frozen_curvature_comes_as_near_as_what_is_left_needs(reach):
     found = answers("frozen-curvature", SEEDS, reach, NEARER)
     assert len(found) >= 3 * len(SEEDS)
-    assert np.abs(np.array(found) - 1).max() < frozen_curvature.ACCURACY
+    assert np.abs(np.array(found) - 1).max() < descents.ACCURACY
 
 
 def test_frozen_curvature_that_comes_near_the_displacement_alone_is_caught(monkeypatch):
+    monkeypatch.setattr(descents, "ACCURACY", np.inf)
     monkeypatch.setattr(frozen_curvature, "ACCURACY", np.inf)
+    monkeypatch.setattr(frozen_curvature, "SETTLED", np.inf)  # which would see it too
     found = answers("frozen-curvature", SEEDS, 0.25, NEARER)
     assert min(found) < 0
     assert max(found) > 2
@@ -113,7 +116,7 @@ def test_frozen_curvature_that_comes_near_the_displacement_alone_is_caught(monke
 
 def test_frozen_curvature_abstains_where_it_may_come_no_nearer(monkeypatch):
     every = answers("frozen-curvature", SEEDS, 0.25, NEARER)
-    monkeypatch.setattr(frozen_curvature, "REFINED", 0)
+    monkeypatch.setattr(descents, "REFINED", 0)
     found = answers("frozen-curvature", SEEDS, 0.25, NEARER)
     assert 0 < len(found) < len(every)
     assert min(found) > 0
@@ -153,16 +156,16 @@ def bounded(most, spread=1e4):
 
 @pytest.mark.parametrize("most", [1, 2, 3])
 def test_the_bound_on_an_excess_holds_under_a_preconditioner(monkeypatch, most):
-    monkeypatch.setattr(frozen_curvature, "ACCURACY", 1e-15)
+    monkeypatch.setattr(descents, "ACCURACY", 1e-15)
     assert all(error <= bound for error, bound in bounded(most))
 
 
 def test_a_bound_that_leaves_out_the_preconditioner_is_caught(monkeypatch):
-    monkeypatch.setattr(frozen_curvature, "ACCURACY", 1e-15)
+    monkeypatch.setattr(descents, "ACCURACY", 1e-15)
     run = frozen.QuadraticModel.run
 
-    def unscaled(self, stages, visit=None):
-        reached = run(self, stages, visit)
+    def unscaled(self, *given):
+        reached = run(self, *given)
         return reached._replace(error=reached.error / float(self.D.max().sqrt()))
 
     monkeypatch.setattr(frozen.QuadraticModel, "run", unscaled)

@@ -50,8 +50,8 @@ def blocks(results: dict[str, Any]) -> list[Block]:
             "beyond-local",
             plots.errors(result, "beyond-local"),
             "Above: median error against the window in units of the largest curvature; the dashed lines are "
-            "10% and the mark of 1. Below: share of right signs, with chance dotted. “Evaluated” takes the "
-            f"target itself at the predicted points. {FULL if 'full' in results else COMMAND}",
+            "10% and the mark of 1. Below: share of right signs, with chance dotted. "
+            f"{FULL if 'full' in results else COMMAND}",
             "Error of each predictor rising with the window, the local ones early, frozen curvature late; "
             "and the share of right signs.",
         ),

@@ -9,7 +9,6 @@ LABELS = {
     "local": "order 2",
     "local-3": "order 3",
     "frozen-curvature": "frozen curvature",
-    "frozen-curvature, evaluated": "frozen, evaluated",
 }
 
 KINDS = {"swap": "swap", "tilt": "tilt, equal weights", "skewed tilt": "tilt, skewed weights"}

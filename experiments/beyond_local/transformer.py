@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -26,10 +26,20 @@ Array = NDArray[np.float64]
 PREDICTORS: dict[str, dict[str, Any]] = {
     "local": {"predictor": "local"},
     "local-3": {"predictor": "local-3"},
+    "frozen at the start": {"predictor": "frozen-curvature", "freezings": 0},
     "frozen-curvature": {"predictor": "frozen-curvature"},
-    "frozen-curvature, evaluated": {"predictor": "frozen-curvature", "target_model": "evaluated"},
 }
 NAMES = ("1", "2")
+
+
+class Said(NamedTuple):
+    """A predicted excess, whether the predictor answers, and what all targets cost it, in training steps."""
+
+    value: float
+    answered: bool
+    training_steps: float
+
+
 TOLERANCE = 1e-6
 """Of the displacements: a short window's gap is a small part of them."""
 
@@ -107,8 +117,8 @@ def window_cells(settings: Settings, problem: Problem, reach: float, largest: fl
     return found
 
 
-def predictions(problem: Problem, schedule: cv.WeightSchedule) -> dict[str, dict[str, tuple[float, bool]]]:
-    """The excess of every target by every predictor, and whether it answers."""
+def predictions(problem: Problem, schedule: cv.WeightSchedule) -> dict[str, dict[str, Said]]:
+    """The excess of every target by every predictor."""
     model = copy.deepcopy(problem.written_out().model)
     torch.nn.utils.vector_to_parameters(torch.from_numpy(problem.theta), model.parameters())
     model.requires_grad_(True)
@@ -126,7 +136,8 @@ def predictions(problem: Problem, schedule: cv.WeightSchedule) -> dict[str, dict
             )  # fmt: skip
         except CommuteError as error:
             raise CommuteError(f"{name} on a window of {schedule.duration:.3g}: {error}") from error
-        found[name] = {t: (prediction[t].value, prediction[t].answered) for t in targets}
+        price = prediction.cost.training_steps
+        found[name] = {t: Said(prediction[t].value, prediction[t].answered, price) for t in targets}
     return found
 
 
@@ -143,12 +154,14 @@ def rows(cells: list[dict[str, Any]], reaches: tuple[float, ...], level: float) 
         here = [cell for cell in cells if cell["reach"] == reach]
         observed = np.array([cell["observed"] for cell in here])
         for name in PREDICTORS:
-            predicted = np.array([cell["predicted"][name][0] for cell in here])
-            answered = np.array([cell["predicted"][name][1] for cell in here])
+            said = [Said(*cell["predicted"][name]) for cell in here]
+            predicted = np.array([one.value for one in said])
+            answered = np.array([one.answered for one in said])
             right = int(np.sum(observed[answered] * predicted[answered] > 0))
             total = int(answered.sum())
             found.append(
                 {"reach": reach, "predictor": name}
+                | {"training_steps": float(np.median([one.training_steps for one in said]))}
                 | summed_up(Pair(observed, predicted), level)
                 | {"answered": total, "answered_right": right}
                 | ({"answered_share": share_of(right, total, level)} if total else {})

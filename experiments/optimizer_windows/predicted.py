@@ -168,7 +168,7 @@ def local(settings: Settings, start: Checkpoint) -> dict[str, Any]:
 
 
 def slow(settings: Settings, start: Checkpoint) -> dict[str, dict[str, Any]]:
-    """Frozen curvature and order 3, preconditioned, of the tilts of 0.15 and of the swaps."""
+    """Order 3, and frozen curvature of the start, both preconditioned, of the tilts of 0.15 and the swaps."""
     rows = {
         name: [torch.cat(list(batches))[: settings.slow_rows]]
         for name, batches in texts(settings).local().items()
@@ -194,6 +194,7 @@ def slow(settings: Settings, start: Checkpoint) -> dict[str, dict[str, Any]]:
                         predictor=predictor,
                         tolerance=1e-3,
                         max_products=40,
+                        freezings=0,
                     )
                 )
             except cv.CommuteError as error:

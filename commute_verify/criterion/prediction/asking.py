@@ -35,6 +35,7 @@ class Options:
     method: ProductMethod = "double-backward"
     tolerance: float = 2e-4
     max_products: int = 100
+    freezings: int = 8
     points: int | None = None
     exchange: int | None = None
     seed: int = 0
@@ -56,6 +57,7 @@ class Options:
             count = getattr(self, what)
             if count is not None or what in ("max_products", "replicates"):
                 object.__setattr__(self, what, checked.whole(count, what, 1))
+        object.__setattr__(self, "freezings", checked.whole(self.freezings, "freezings", 0))
         seed = checked.whole(self.seed, "seed", 0, SEEDS, f"from 0 to {SEEDS}")
         object.__setattr__(self, "seed", seed)
         if self.states is not None and not (
@@ -130,6 +132,7 @@ def ask(
             options.target_model,
             options.tolerance,
             options.max_products,
+            options.freezings,
             options.points,
             options.exchange or 0,
             options.seed,

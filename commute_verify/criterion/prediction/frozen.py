@@ -1,9 +1,9 @@
-r"""Frozen curvature: the exact descent of the domains' quadratic models at θ, whatever its length.
+r"""Frozen curvature: the exact descent of the domains' quadratic models at θ + c, whatever its length.
 
-    d' = −D (g_w + H_w d) − λ(θ + d),     g_w = Σ_k w_k g_k,  H_w = Σ_k w_k H_k
+    d' = −D (g_w + H_w (d − c)) − λ(θ + d),     g_w = Σ_k w_k g_k,  H_w = Σ_k w_k H_k  at θ + c
 
-on each stage of a schedule, by Lanczos. With a preconditioner D the descent runs in x = D^{-1/2} d, where its
-matrix √D H √D + λ is symmetric. Weight decay λ is a drift common to all domains, per flow time.
+on each stage of a schedule, by Lanczos. With a preconditioner D the descent runs in x = D^{-1/2} (d − c),
+where its matrix √D H √D + λ is symmetric. Weight decay λ is a drift common to all domains, per flow time.
 """
 
 from __future__ import annotations
@@ -34,26 +34,26 @@ class Stage(NamedTuple):
 
 
 class Reached(NamedTuple):
-    """Where a schedule ends: d (n,), a bound on its error, products over domains, and what was seen of H.
+    """How far a schedule has come: d (n,) from θ, a bound on its error, products, and what was seen of H.
 
-    ``error`` bounds the error of D^{-1/2} d, roundoff of the way included, and ``length`` is that of the way
-    there. ``products`` counts Hessian-vector products of a mixture, those that start a stage included.
+    ``error`` bounds the error of D^{-1/2} d, roundoff included, and ``length`` is that of the way there.
+    ``products`` counts a mixture's Hessian-vector products in each stage, those that start it included.
     """
 
     displacement: Tensor
-    error: float
-    length: float
-    products: tuple[int, ...]
-    lowest: float
-    highest: float
-    growth: float
+    error: float = 0.0
+    length: float = 0.0
+    products: tuple[int, ...] = ()
+    lowest: float = 0.0
+    highest: float = 0.0
+    growth: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
 class QuadraticModel:
-    """The domains' quadratic models: their gradients g at θ (K, n), H by products, D (n,) or None, and λ.
+    """The domains' quadratic models at θ + c: gradients g (K, n), H by products, D (n,) or None, and λ.
 
-    H is the Hessian ``at`` (n,) another point, or at θ.
+    ``centre`` is c (n,), or None at θ itself.
     """
 
     surface: Surface
@@ -62,58 +62,76 @@ class QuadraticModel:
     decay: Scale = 0.0
     tolerance: float = 2e-4
     max_products: int = 100
-    at: Tensor | None = None
+    centre: Tensor | None = None
 
-    def moved(self, d: Tensor, trained: Sequence[int]) -> QuadraticModel:
-        """The quadratic models at θ + d (n,), told from θ: their gradients there are ∇L_k(θ + d) − H_k d.
+    @property
+    def at(self) -> Tensor:
+        """θ + c (n,)."""
+        theta = self.surface.theta
+        return theta if self.centre is None else theta + self.centre
 
-        Those of domains that are not ``trained`` are left at 0.
-        """
+    def away(self, d: Tensor) -> Tensor:
+        """d − c (n,)."""
+        return d if self.centre is None else d - self.centre
+
+    def frozen_at(self, d: Tensor, trained: Sequence[int]) -> QuadraticModel:
+        """The quadratic models at θ + d (n,); gradients of domains that are not ``trained`` are left at 0."""
         at = self.surface.theta + d
         g = torch.zeros_like(self.g)
         for k in trained:
-            alone = np.eye(len(g))[k].tolist()
-            g[k] = self.surface.loss_and_gradient(k, at)[1] - self.surface.product(alone, d, at)
-        return replace(self, g=g, at=at)
+            g[k] = self.surface.loss_and_gradient(k, at)[1]
+        return replace(self, g=g, centre=d)
 
-    def run(self, stages: Sequence[Stage], visit: Callable[[Array, Tensor], None] | None = None) -> Reached:
-        """The displacement after all stages, earliest first.
+    def run(
+        self,
+        stages: Sequence[Stage],
+        start: Reached | None = None,
+        visit: Callable[[Array, Tensor], None] | None = None,
+    ) -> Reached:
+        """What ``start``, θ by default, comes to after all stages, earliest first.
 
-        An error made in a stage is carried on by the later ones: it grows only by negative curvature, or by
-        steps that are too long. ``visit`` is called with the weights of each stage and d at its two ends.
+        An error made before a stage is carried on by it: it grows only by negative curvature, or by steps
+        that are too long. ``visit`` is called with the weights of each stage and d at its two ends.
         """
         root = None if self.D is None else self.D.sqrt()
-        x = torch.zeros_like(self.surface.theta)
-        eps = torch.finfo(x.dtype).eps
-        error, length, growth, lowest, highest = 0.0, 0.0, 1.0, 0.0, 0.0
-        products = []
+        at = self.at
+        reached = Reached(torch.zeros_like(at)) if start is None else start
+        eps = torch.finfo(at.dtype).eps
         for stage in stages:
             w = stage.weights
 
             def operator(v: Tensor, w: Array = w) -> Tensor:
                 inner = v if root is None else root * v
-                product = self.surface.product(w.tolist(), inner, self.at)
+                product = self.surface.product(w.tolist(), inner, at)
                 return (product if root is None else root * product) + self.decay * v
 
             b = self.g.new_tensor(w.tolist()) @ self.g
             if root is not None:
                 b = root * b
-            b = b + self.decay * outward(self.surface.theta, root)
-            moved = bool(x.any())
-            if moved:
-                b = b + operator(x)
+            b = b + self.decay * outward(at, root)
+            size = float(torch.linalg.vector_norm(b))
+            x = outward(self.away(reached.displacement), root)
+            if moved := bool(x.any()):
+                turned = operator(x)
+                b = b + turned
+                size += float(torch.linalg.vector_norm(turned))
             found = descend(
                 operator, b, stage.clock, tolerance=self.tolerance, max_products=self.max_products
             )
+            step = found.displacement if root is None else root * found.displacement
+            d = reached.displacement + step
             if visit is not None:
-                for end in (x, x + found.displacement):
-                    visit(w, end if root is None else root * end)
-            x = x + found.displacement
-            way = float(torch.linalg.vector_norm(found.displacement))
-            length += way
-            error = error * found.growth + found.error + eps * way
-            growth *= found.growth
-            lowest, highest = min(lowest, found.lowest), max(highest, found.highest)
-            products.append(found.products + moved)
-        d = x if root is None else root * x
-        return Reached(d, error, length, tuple(products), lowest, highest, growth)
+                for end in (reached.displacement, d):
+                    visit(w, end)
+            way, left = (float(torch.linalg.vector_norm(v)) for v in (found.displacement, b))
+            rounding = eps * size * (way / left if left else stage.clock.time)
+            reached = Reached(
+                d,
+                reached.error * found.growth + found.error + rounding,
+                reached.length + way,
+                (*reached.products, found.products + moved),
+                min(reached.lowest, found.lowest),
+                max(reached.highest, found.highest),
+                reached.growth * found.growth,
+            )
+        return reached

@@ -71,6 +71,7 @@ def predict_excess_loss(
     method: ProductMethod = "double-backward",
     tolerance: float = 2e-4,
     max_products: int = 100,
+    freezings: int = 8,
     points: int | None = None,
     exchange: int | None = None,
     params: Callable[[str], bool] | None = None,
@@ -100,12 +101,15 @@ def predict_excess_loss(
       SGD. ``local-3``: to order 3, with third derivatives by differences of products; it costs K² of them for
       each target's domains, and is valid where order 3 changes little.
     - ``frozen-curvature``: the domains' quadratic models, descended exactly by Lanczos to ``tolerance``,
-      relative to the displacement, and nearer where the excess of a target needs it. ``dynamics="steps"``
+      relative to the displacement, and nearer where the excess of a target needs it. They are those of the
+      start; then the window is cut into one part, two, four … up to ``freezings``, and in each the models are
+      taken anew, in the middle of either schedule's way, until a target's excess changes by at most a tenth.
+      With 0 they are those of the start alone, which nothing checks: it abstains. ``dynamics="steps"``
       takes the discrete steps of plain SGD, "flow" gradient flow, and durations that are no whole numbers
       too; "auto" takes steps where the optimizer has no memory. Adam's second moments are a frozen
       preconditioner, and weight decay is a drift.
-      ``target_model="quadratic"`` takes the targets' quadratic models too, "evaluated" the targets themselves
-      at the predicted points. ``max_products`` bounds the products of a stage.
+      ``target_model="quadratic"`` takes the targets' quadratic models too, near the predicted points,
+      "evaluated" the targets themselves at these. ``max_products`` bounds the products of a stage.
     - ``trajectory``: the exact first variation along the run to come, through the optimizer's own update,
       its memory, decay, clipping and learning rates. Step s takes batch s of every domain, weighted. From
       the reference to the schedule it is integrated at ``points`` Gauss points, three by default, and both
@@ -144,7 +148,17 @@ def predict_excess_loss(
     (True, True)
     """
     options = Options(
-        replicates, target_model, dynamics, method, tolerance, max_products, points, exchange, seed, states
+        replicates,
+        target_model,
+        dynamics,
+        method,
+        tolerance,
+        max_products,
+        freezings,
+        points,
+        exchange,
+        seed,
+        states,
     )
     setting = Setting(optimizer, against, lr, clip_norm, params)
     if predictor not in ("auto", *RUNGS):

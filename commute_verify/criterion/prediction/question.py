@@ -38,6 +38,7 @@ class Question:
     target_model: str
     tolerance: float
     max_products: int
+    freezings: int
     points: int | None
     exchange: int
     seed: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -16,6 +17,8 @@ from commute_verify.schedules import WeightSchedule
 
 Array = NDArray[np.float64]
 Dynamics = Literal["steps", "flow"]
+Span = tuple[float, float]
+"""From where to where, in steps from the start of a window."""
 
 CLOSED = 1e-9
 """How far totals may differ by rounding, relative to the window, and durations from whole steps."""
@@ -113,12 +116,43 @@ class Window:
         signed, absolute = (here + there) @ width, np.where(here * there < 0, turned, size) @ width
         return float(np.abs(signed).max() / absolute.max())
 
-    def stages(self, schedule: WeightSchedule, dynamics: Dynamics) -> list[Stage]:
-        """The schedule's stages with the clock of each."""
+    def stages(self, schedule: WeightSchedule, dynamics: Dynamics, part: Span | None = None) -> list[Stage]:
+        """The schedule's stages with the clock of each, cut to a part of the window where one is given."""
+        begin, end = (0.0, math.inf) if part is None else part
         found, start = [], 0.0
-        for duration, weights in zip(schedule.durations, schedule.weights, strict=True):
-            found.append(Stage(weights, self._clock(start, float(duration), dynamics)))
-            start += float(duration)
+        for duration, weights in zip(schedule.durations.tolist(), schedule.weights, strict=True):
+            first, last = max(start, begin), min(start + duration, end)
+            whole = (first, last) == (start, start + duration)
+            if first < last:
+                found.append(
+                    Stage(weights, self._clock(first, duration if whole else last - first, dynamics))
+                )
+            start += duration
+        return found
+
+    def parts(self, count: int, dynamics: Dynamics) -> list[tuple[Span, Span]]:
+        """The window in ``count`` parts of one length, the first half of each before it; steps stay whole.
+
+        A window of fewer steps has a part for each, whose half is empty. The last part has no end, as the
+        totals of the two schedules may differ by rounding.
+        """
+        marks = np.linspace(0.0, self.schedule.duration, 2 * count + 1)
+        ends, middles = marks[::2], marks[1::2]
+        if dynamics == "steps" or self.rates.size > 1:
+            ends = np.unique(np.rint(ends))
+            middles = np.floor((ends[:-1] + ends[1:]) / 2)
+        ends, middles = self._at_stages(ends), self._at_stages(middles)
+        ends[-1] = math.inf
+        return [
+            ((a, middle), (a, b))
+            for a, middle, b in zip(ends[:-1].tolist(), middles.tolist(), ends[1:].tolist(), strict=True)
+        ]
+
+    def _at_stages(self, times: Array) -> Array:
+        """Times that are a stage's end but for rounding as that end."""
+        known = np.concatenate([np.cumsum(s.durations) for s in (self.schedule, self.reference)])
+        nearest = known[np.abs(times[:, None] - known).argmin(axis=1)]
+        found: Array = np.where(np.abs(times - nearest) <= CLOSED * self.schedule.duration, nearest, times)
         return found
 
     def _clock(self, start: float, duration: float, dynamics: Dynamics) -> Clock:

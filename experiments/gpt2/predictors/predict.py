@@ -141,6 +141,7 @@ def _named(
             exchange=piece.window if piece.kind in (INTEGRATED, DRAWN) else None,
             tolerance=settings.tolerance,
             max_products=settings.products,
+            freezings=0,
         )
     except DivergenceError:
         return [_cell(delta, name, math.nan, False, "overflow", math.nan, 0.0) for name in asked["targets"]]

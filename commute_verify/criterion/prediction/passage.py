@@ -1,0 +1,55 @@
+r"""A schedule's way through the window, with curvature frozen anew in every part of it.
+
+The window is cut into parts. In each, the schedule descends to its middle by the models of where the part
+starts, and then, by the models of that middle, through the whole of it: the exponential midpoint rule, whose
+error falls with the square of a part's length. On quadratics nothing changes, and a part that is one step of
+SGD is that step. With no part, the models are those of θ throughout.
+Source: the exponential midpoint rule, as in Hochbruck and Ostermann (2010).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from commute_verify.criterion.prediction.frozen import QuadraticModel, Reached, Stage
+from commute_verify.criterion.prediction.question import Question
+from commute_verify.schedules import WeightSchedule
+
+Array = NDArray[np.float64]
+
+
+class Passage(NamedTuple):
+    """Where a schedule ends, the models of its last part, and its average weights there (K,)."""
+
+    end: Reached
+    model: QuadraticModel
+    weights: Array
+
+
+def passage(question: Question, schedule: WeightSchedule, model: QuadraticModel, parts: int) -> Passage:
+    """The schedule's way in as many parts; ``model`` is that of θ."""
+    window, dynamics, fields = question.window, question.dynamics, question.fields
+    visit = None if question.optimizer.clip is None else lambda w, d: fields.watch(w, fields.theta + d)
+    end = Reached(fields.theta.new_zeros(fields.theta.shape))
+    if not parts:
+        stages = window.stages(schedule, dynamics)
+        return Passage(model.run(stages, end, visit), model, _average(stages))
+    for number, (half, part) in enumerate(window.parts(parts, dynamics)):
+        stages = window.stages(schedule, dynamics, part)
+        trained = np.flatnonzero(_average(stages)).tolist()
+        here = model.frozen_at(end.displacement, trained) if number else model
+        if before := window.stages(schedule, dynamics, half):
+            here = model.frozen_at(here.run(before, end).displacement, trained)
+        end = here.run(stages, end, visit)
+    return Passage(end, here, _average(stages))
+
+
+def _average(stages: Sequence[Stage]) -> Array:
+    times = np.array([stage.clock.time for stage in stages])
+    weights = np.array([stage.weights for stage in stages])
+    average: Array = times @ weights / times.sum() if times.any() else weights.mean(axis=0)
+    return average
