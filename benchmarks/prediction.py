@@ -104,6 +104,7 @@ def frozen(model: Any, data: dict[str, list[Batch]]) -> dict[str, Any]:
         optimizer=FAR / top,
         dynamics="flow",
         predictor="frozen-curvature",
+        freezings=0,
     )
     most = max(int(n) for n in re.findall(r"at most (\d+) products", found.notes[0]))
     return {"most": most, "answered": found.answered, "notes": list(found.notes)}

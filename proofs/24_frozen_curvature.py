@@ -213,4 +213,58 @@ FIRST_ERROR = Claim(
     judge=judge_first_error,
 )
 
-CLAIMS = [FROZEN, FROZEN_STEPS, TARGET_MODEL, FIRST_ERROR]
+# %% [markdown]
+# ## Taken anew on the way
+# The exponential midpoint rule: the models of where a part of length h starts lead to its middle, h/2, and
+# those of the middle through the whole of it. On a line the trees of order 3 are told apart: with v = −g the
+# tall one is v′²v, the branching one v″v².
+
+# %%
+v, v1, v2 = sp.symbols("v v1 v2")
+parts = sp.Symbol("m", positive=True, integer=True)
+
+
+def affine(x: sp.Expr, at: sp.Expr, length: sp.Expr) -> sp.Expr:
+    """Where the flow of the models at ``at`` brings x, to order 3: x + Σ_j t^j/j! v′^{j−1} v, at x."""
+    slope = v1 + v2 * at
+    velocity = v + v1 * at + v2 * at**2 / 2 + slope * (x - at)
+    moved = x + sum(length**k / sp.factorial(k) * slope ** (k - 1) * velocity for k in range(1, 4))
+    return sum(sp.expand(moved).coeff(t, k) * t**k for k in range(4))
+
+
+def taken_anew(times: int) -> Series:
+    """A stage of length t in as many parts, as the trees of order 3."""
+    x, h = sp.Integer(0), t / times
+    for _ in range(times):
+        x = affine(x, affine(x, x, h / 2), h)
+    third_order = sp.Poly(sp.expand(x).coeff(t, 3), v, v1, v2)
+    return {
+        tall((1, 1, 1)): -(t**3) * third_order.coeff_monomial(v1**2 * v),
+        third(1, 1, 1): -(t**3) * third_order.coeff_monomial(v2 * v**2),
+    }
+
+
+def judge_taken_anew(printed: sp.Expr) -> Judgement:
+    """Printed: what m parts leave out of a stage, as a factor of t³ D³L(g, g)."""
+    true = expressions(of_order(parameter_series(SymbolicSchedule.constant((1,), t), 3), 3))
+    for times in (1, 2, 3):
+        missing = combine((1, true), (-1, taken_anew(times)))
+        said = {third(1, 1, 1): printed.subs(parts, times) * t**3}
+        found = compare(said, {f"{times} parts": missing}, "−t³/(24 m²) D³L(g, g)")
+        if found.verdict != "holds":
+            return found
+    return Judgement("holds", "one, two and three parts agree, the tall tree with nothing left out")
+
+
+TAKEN_ANEW = Claim(
+    id="frozen-anew",
+    source="extension: frozen curvature",
+    statement="taken anew in the middle of each of m parts of a stage, the models leave out 1/(4m²) of the "
+    "third derivatives that those of its start leave out at order 3",
+    latex=r"-\frac{t^3}{24 m^2}\, D^3L(g, g), \qquad \text{from the start} \quad -\frac{t^3}{6}\, D^3L(g, g)",
+    printed=-1 / (24 * parts**2),
+    planted=-1 / (24 * parts),
+    judge=judge_taken_anew,
+)
+
+CLAIMS = [FROZEN, FROZEN_STEPS, TARGET_MODEL, FIRST_ERROR, TAKEN_ANEW]

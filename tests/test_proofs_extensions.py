@@ -101,9 +101,9 @@ def test_a_wrong_sign_of_what_both_orders_share_is_seen(data, p):
 # --- frozen curvature
 
 
-def quadratic_model(loss):
-    """The loss's Taylor polynomial of degree 2 at ``START``."""
-    s, d = sp.Symbol("s"), dict(zip(PLANE, map(rational, START), strict=True))
+def quadratic_model(loss, at=START):
+    """The loss's Taylor polynomial of degree 2 at a point."""
+    s, d = sp.Symbol("s"), dict(zip(PLANE, map(rational, at), strict=True))
     along = sp.expand(loss.subs({x: d[x] + s * x for x in PLANE}, simultaneous=True))
     model = sum(along.coeff(s, k) for k in range(3))
     return sp.expand(model.subs({x: x - d[x] for x in PLANE}, simultaneous=True))
@@ -241,3 +241,36 @@ def test_frozen_curvature_leaves_out_third_derivatives_first(losses):
 @pytest.mark.parametrize(("data", "p"), [(printed, 4), (planted, 3)])
 def test_a_wrong_sign_of_a_third_derivative_is_seen(data, p):
     assert is_order(order_of_error(first_error_error(data("frozen-first-error"), ROUGH[:2])), p)  # order
+
+
+def taken_anew_error(left_out, loss):
+    """One part of the midpoint rule, its middle to order 2: an error of order 3 there comes in at order 5."""
+    g = [loss.diff(x) for x in PLANE]
+    d = dict(zip(PLANE, map(rational, START), strict=True))
+    once = [sp.expand(-c).subs(d) for c in g]
+    twice = [sum(c.diff(x) * y for x, y in zip(PLANE, g, strict=True)).subs(d) for c in g]
+    missing = fields_at_start({frozen_curvature.third(1, 1, 1): left_out}, (loss,))
+
+    def error(h):
+        r = rational(h)
+        middle = [
+            Fraction(str(rational(s) + r / 2 * a + r**2 / 8 * b))
+            for s, a, b in zip(START, once, twice, strict=True)
+        ]
+        true, model = (flown([descent(one)], [(h, (1,))]) for one in (loss, quadratic_model(loss, middle)))
+        return max(abs(a - b - real(c * h**3)) for a, b, c in zip(true, model, missing, strict=True))
+
+    return error
+
+
+@given(cubics)
+@FEW
+def test_the_models_of_the_middle_leave_out_a_quarter_of_what_those_of_the_start_do(loss):
+    left_out = printed("frozen-anew").subs(frozen_curvature.parts, 1)
+    assert order_of_error(taken_anew_error(left_out, loss)) > 3.99  # order
+
+
+@pytest.mark.parametrize(("factor", "p"), [(1, 4), (-1, 3)])
+def test_a_wrong_sign_of_what_is_left_out_is_seen(factor, p):
+    left_out = factor * printed("frozen-anew").subs(frozen_curvature.parts, 1)
+    assert is_order(order_of_error(taken_anew_error(left_out, ROUGH[0])), p)  # order
