@@ -58,7 +58,7 @@ class Settings:
     swap_up_to: int = 50
     raise_up_to: int = 20
     slow_up_to: int = 20
-    map_lengths: tuple[int, ...] = (1, 5, 20)
+    map_lengths: tuple[int, ...] = (1, 2, 5, 10, 20)
     level: float = 0.95
 
     def __post_init__(self) -> None:
