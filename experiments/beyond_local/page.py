@@ -42,7 +42,10 @@ def blocks(results: dict[str, Any]) -> list[Block]:
         ),
         tables.quadratics(quadratic),
         Paragraph(
-            f"On a GPT-2 in float64 it is one. {_points(result)} Each window is followed by its gradient "
+            "On a GPT-2 in float64 it is one. “Frozen at the start” takes the models of the point where the "
+            "window starts; frozen curvature cuts the window into one part, two, four and eight, takes the "
+            "models anew in the middle of each, and stops where the excess changes by at most a tenth. "
+            f"{_points(result)} Each window is followed by its gradient "
             f"flow, so closely that no excess changes by more than {result['uncertainty']:.0e} of itself "
             "under looser tolerances and other steps."
         ),
@@ -52,10 +55,10 @@ def blocks(results: dict[str, Any]) -> list[Block]:
             "Above: median error against the window in units of the largest curvature; the dashed lines are "
             "10% and the mark of 1. Below: share of right signs, with chance dotted. "
             f"{FULL if 'full' in results else COMMAND}",
-            "Error of each predictor rising with the window, the local ones early, frozen curvature late; "
-            "and the share of right signs.",
+            "Error of each predictor against the window: the local ones rise early, the models of the start "
+            "late, those taken anew stay low; and the share of right signs.",
         ),
-        Paragraph(tables.verdict(result)),
+        Paragraph(f"{tables.verdict(result)} {tables.prices(result)}"),
         tables.transformer(result),
         tables.kinds(result),
         Paragraph(
@@ -77,7 +80,7 @@ def _later(result: dict[str, Any]) -> list[Block]:
     return [
         Paragraph(
             f"The same nearer to the minimum, at losses of {min(losses):.2g} to {max(losses):.2g} nat a "
-            f"token: {_points(result)} {tables.verdict(result)} {FULL}"
+            f"token: {_points(result)} {tables.verdict(result)} {tables.prices(result)} {FULL}"
         ),
         tables.transformer(result),
         tables.kinds(result),

@@ -4,12 +4,12 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from commute_verify.report.figures import BLUE, GREEN, GREY, INK, VERMILION, style, svg
+from commute_verify.report.figures import BLUE, GREEN, GREY, INK, ORANGE, VERMILION, style, svg
 from experiments.beyond_local.tables import LABELS, find
 
 WIDTH = 5.8
-COLOURS = dict(zip(LABELS, (BLUE, VERMILION, GREEN), strict=True))
-MARKERS = dict(zip(LABELS, "osD", strict=True))
+COLOURS = dict(zip(LABELS, (BLUE, VERMILION, ORANGE, GREEN), strict=True))
+MARKERS = dict(zip(LABELS, "os^D", strict=True))
 
 
 def errors(result: dict[str, Any], name: str) -> str:

@@ -113,7 +113,7 @@ def _dear(result: dict[str, Any], origin: str) -> list[Block]:
     tilt = (
         ("trajectory, integrated, own batches", "integrated, own batches"),
         ("trajectory, integrated", "integrated, disjoint"),
-        ("frozen-curvature", "frozen curvature"),
+        ("frozen-curvature", "frozen at the start"),
         ("local-3", "order 3"),
         ("memory", "memory"),
     )
@@ -129,11 +129,11 @@ def _dear(result: dict[str, Any], origin: str) -> list[Block]:
             "The trajectory integrated at three Gauss points between the two schedules, as "
             '`predictor="auto"` takes it under AdamW: one pair of tilts, both swaps and that tilt against '
             "constant weights, from the last two starts, the pair's own losses and the mixture's; “Tilts of "
-            "AdamW windows at Gauss points” has three pairs and starts, and more seeds. Frozen curvature and "
-            "order 3, with the optimizer's preconditioner, were asked for three pairs of tilts and both "
-            "swaps from every start, the same targets; memory, which has the optimizer's buffers alone, for "
-            "every case and target. Columns of a row are therefore not of the same cases. All go up to the "
-            "lengths shown."
+            "AdamW windows at Gauss points” has three pairs and starts, and more seeds. Frozen curvature, of "
+            "the start alone (`freezings=0`), and order 3, with the optimizer's preconditioner, were asked "
+            "for three pairs of tilts and both swaps from every start, the same targets; memory, which has "
+            "the optimizer's buffers alone, for every case and target. Columns of a row are therefore not "
+            "of the same cases. All go up to the lengths shown."
         ),
         tables.dear(
             result["tilts_by_length"],

@@ -178,7 +178,8 @@ def costs(prices: dict[str, Any], curvature: dict[str, float]) -> Table:
                 f"{max(1, int(sweep))}",
             )
         )
-    note = "; ".join(f"{name} {value:.0f}" for name, value in sorted(curvature.items()))
+    names = {"frozen-curvature": "frozen curvature of the start", "local-3": "order 3"}
+    note = "; ".join(f"{names.get(name, name)} {value:.0f}" for name, value in sorted(curvature.items()))
     return Table(
         (
             *("$K$", "targets", "local", "order 3", "memory", "sweep", "three points"),
