@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 import commute_verify as cv
 from commute_verify.criterion import objective
 from commute_verify.criterion.prediction import answer, descended, frozen, frozen_curvature, passage
-from commute_verify.criterion.prediction.window import Window
+from commute_verify.criterion.prediction.window import Part, Window
 
 STEPS, ROWS, LR = 5, 12, 0.1
 SWAP = cv.WeightSchedule.blocks({"a": STEPS, "b": STEPS})
@@ -42,10 +42,10 @@ def problem(seed):
     return model, batches
 
 
-def trained(model, batches, weights):
+def trained(model, batches, weights, lr=LR):
     """Losses after steps of plain descent."""
     model = copy.deepcopy(model)
-    sgd = torch.optim.SGD(model.parameters(), lr=LR)
+    sgd = torch.optim.SGD(model.parameters(), lr=lr)
     for row in weights:
         sgd.zero_grad()
         sum(w * nats(model, batches[name][0])[0] / ROWS for w, name in zip(row, "ab", strict=True)).backward()
@@ -86,9 +86,7 @@ def test_answers_have_the_right_sign_where_curvature_changes():
 
 
 def test_signs_are_wrong_where_nobody_freezes_again(monkeypatch):
-    monkeypatch.setattr(
-        frozen_curvature, "_doubled", lambda most: [0]
-    )  # planted: the start, checked by nothing
+    monkeypatch.setattr(frozen_curvature, "_finer", lambda question: [[]])  # planted: the start, unchecked
     monkeypatch.setattr(frozen_curvature, "_settled", lambda found, tried: [c[0] for c in found.checks()])
     assert min(answers()) < 0
 
@@ -104,7 +102,7 @@ def errors(monkeypatch, most):
     monkeypatch.setattr(frozen_curvature, "SETTLED", -1.0)
     found = []
     for seed in SEEDS:
-        said = asked(*problem(seed), freezings=most, target_model="evaluated")
+        said = asked(*problem(seed), freezings=most)
         found.append(np.abs(np.array([said["a"].value, said["b"].value]) / observed(seed) - 1))
     return np.median(found)
 
@@ -113,19 +111,37 @@ def test_each_doubling_comes_nearer(monkeypatch):
     found = [errors(monkeypatch, most) for most in (0, 1, 2, 4)]
     assert found == sorted(found, reverse=True)
     assert found[3] < found[0] / 20
-    longer, shorter = (errors(monkeypatch, most) for most in (4, 8))
-    assert 2.5 < longer / shorter < 6  # order: the square of a part's length, on ten steps
+    assert found[1] / found[2] > 3  # order: the square of a part's length, on ten steps
 
 
 def test_parts_of_one_step_are_the_run_itself(monkeypatch):
     assert errors(monkeypatch, 16) < 1e-6  # roundoff; Lanczos is exact after one product
 
 
+def test_parts_of_one_step_are_answered_and_not_halved_further():
+    """Two steps: two parts are the run, four would be the same."""
+    for seed in SEEDS:
+        model, batches = problem(seed)
+        swap = cv.WeightSchedule.blocks({"a": 1, "b": 1})
+        few, many = (
+            cv.predict_excess_loss(
+                model, nats, batches, swap, optimizer=2.0, predictor="frozen-curvature", freezings=n
+            )
+            for n in (2, 1024)
+        )
+        excess = trained(model, batches, [(1, 0), (0, 1)], 2.0) - trained(
+            model, batches, [(0.5, 0.5)] * 2, 2.0
+        )
+        assert np.abs(values(few)[:2] - excess).max() < 0.02 * np.abs(excess).max()  # three Gauss points
+        assert few.cost == many.cost
+        assert "frozen 2 times" in many.notes[0]
+
+
 def test_parts_whose_curvature_is_that_of_their_start_come_less_near(monkeypatch):
     right = errors(monkeypatch, 4)
     parts = Window.parts
     monkeypatch.setattr(  # planted: frozen where a part starts, not in its middle
-        Window, "parts", lambda *given: [((a, a), part) for (a, _), part in parts(*given)]
+        Window, "parts", lambda *given: [Part(p.begin, p.begin, p.begin, p.end) for p in parts(*given)]
     )
     assert errors(monkeypatch, 4) > 1.5 * right
 
@@ -147,7 +163,7 @@ def test_the_value_is_that_of_as_many_freezings_as_the_note_says():
 def test_the_start_alone_is_a_value_without_an_answer():
     found = asked(*problem(10), freezings=0)
     assert {one.verdict.quantity for one in found.excess.values()} == {QUANTITY}
-    assert "frozen once, at the start" in found["a"].verdict.words
+    assert "frozen once; give freezings= of at least 2" in found["a"].verdict.words
     assert np.isfinite(found["a"].value)
 
 
@@ -161,6 +177,11 @@ def test_too_few_freezings_abstain_and_say_so():
 def test_freezings_are_a_whole_number(given):
     with pytest.raises(cv.CommuteError, match="freezings"):
         asked(*problem(10), freezings=given)
+
+
+def halved(monkeypatch, halvings):
+    """The models of the start, and of so many halvings."""
+    monkeypatch.setattr(frozen_curvature, "_finer", lambda q: [[], q.window.parts(halvings, q.dynamics)])
 
 
 class Bowl(nn.Module):
@@ -198,7 +219,7 @@ UNEVEN = cv.WeightSchedule(
 BROKEN = cv.WeightSchedule(("a", "b"), UNEVEN.durations / 7, UNEVEN.weights)
 
 
-@pytest.mark.parametrize("parts", [1, 2, 3, 8])
+@pytest.mark.parametrize("halvings", [0, 1, 3])
 @pytest.mark.parametrize(
     ("schedule", "options"),
     [
@@ -209,10 +230,12 @@ BROKEN = cv.WeightSchedule(("a", "b"), UNEVEN.durations / 7, UNEVEN.weights)
         (UNEVEN, {"lr": np.linspace(0.01, 0.2, 11).tolist(), "dynamics": "flow"}),
     ],
 )
-def test_curvature_that_stays_is_the_same_however_often_it_is_frozen(monkeypatch, schedule, options, parts):
+def test_curvature_that_stays_is_the_same_however_often_it_is_frozen(
+    monkeypatch, schedule, options, halvings
+):
     once = values(bowl(schedule, freezings=0, **options))
-    monkeypatch.setattr(frozen_curvature, "_doubled", lambda most: [0, most])
-    found = bowl(schedule, freezings=parts, **options)
+    halved(monkeypatch, halvings)
+    found = bowl(schedule, **options)
     assert np.abs(values(found) - once).max() < 1e-9 * np.abs(once).max()  # roundoff, and Lanczos' 1e-12
     assert found.answered
 
@@ -231,8 +254,8 @@ def test_a_part_that_starts_where_the_window_does_is_caught(monkeypatch):
         "stages",
         lambda self, s, dynamics, part=None: stages(self, s, dynamics, part and (0.0, part[1])),
     )
-    monkeypatch.setattr(frozen_curvature, "_doubled", lambda most: [0, most])
-    found = bowl(freezings=2)
+    halved(monkeypatch, 1)
+    found = bowl()
     assert np.abs(values(found) - right).max() > 0.01 * np.abs(right).max()
     assert not found.answered
 
@@ -243,12 +266,16 @@ def test_a_further_freezing_that_fails_abstains_and_keeps_the_value(monkeypatch,
     def found():
         return asked(*problem(10), optimizer=1e-3, target_model=target_model)
 
-    def lost(self, d, trained):
-        raise error("lost")
+    parted = passage.passage
+
+    def lost(question, schedule, model, parts):
+        if len(parts) > 1:
+            raise error("lost")
+        return parted(question, schedule, model, parts)
 
     right = found()
     assert right.answered
-    monkeypatch.setattr(frozen.QuadraticModel, "frozen_at", lost)
+    monkeypatch.setattr(descended, "passage", lost)
     told = found()
     assert {one.verdict.quantity for one in told.excess.values()} == {QUANTITY}
     assert all(one.verdict.words.endswith("is not known: lost") for one in told.excess.values())
@@ -259,8 +286,8 @@ def test_what_fails_once_is_tried_with_more_freezings(monkeypatch):
     right = passage.passage
 
     def failing(question, schedule, model, parts):
-        if parts < 2:
-            raise answer.DivergenceError(f"lost at {parts}")
+        if len(parts) < 2:
+            raise answer.DivergenceError(f"lost at {len(parts)}")
         return right(question, schedule, model, parts)
 
     monkeypatch.setattr(descended, "passage", failing)
@@ -312,15 +339,15 @@ def test_a_domain_that_nobody_trains_is_not_looked_at_on_the_way(monkeypatch):
     assert not beside_an_idle_domain().answered
 
 
-@pytest.mark.parametrize("parts", [1, 3])
-def test_quadratics_under_a_preconditioner_with_decay_are_the_same(monkeypatch, parts):
+@pytest.mark.parametrize("halvings", [0, 2])
+def test_quadratics_under_a_preconditioner_with_decay_are_the_same(monkeypatch, halvings):
     model = Bowl()
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.05, betas=(0.0, 0.999), weight_decay=0.3)
     second = torch.tensor([1.0, 0.1, 10.0], dtype=torch.float64)
     state = {"step": torch.tensor(1e6), "exp_avg": torch.zeros_like(second), "exp_avg_sq": second}
     optimizer.state[model.theta] = state
 
-    def found(freezings):
+    def found(freezings=8):
         return values(
             cv.predict_excess_loss(
                 model,
@@ -335,22 +362,33 @@ def test_quadratics_under_a_preconditioner_with_decay_are_the_same(monkeypatch, 
         )
 
     once = found(0)
-    monkeypatch.setattr(frozen_curvature, "_doubled", lambda most: [0, most])
-    assert np.abs(found(parts) - once).max() < 1e-9 * np.abs(once).max()  # roundoff, and Lanczos' 1e-12
+    halved(monkeypatch, halvings)
+    assert np.abs(found() - once).max() < 1e-9 * np.abs(once).max()  # roundoff, and Lanczos' 1e-12
     away = frozen.QuadraticModel.away
     monkeypatch.setattr(frozen.QuadraticModel, "away", lambda self, d: 1.1 * away(self, d))  # planted
-    assert np.abs(found(parts) - once).max() > 1e-3 * np.abs(once).max()
+    assert np.abs(found() - once).max() > 1e-3 * np.abs(once).max()
 
 
-def test_steps_are_never_cut_and_parts_end_where_stages_do():
+def test_steps_are_halved_whole_and_end_where_their_points_do():
     window = Window.of("ab", UNEVEN, None, 0.1)
-    assert window.parts(2, "steps") == [((0, 3), (0, 6)), ((6, 8), (6, np.inf))]
-    assert [part for _, part in window.parts(40, "steps")] == [*((n, n + 1) for n in range(10)), (10, np.inf)]
-    assert all(a == middle for (a, middle), _ in window.parts(40, "steps"))
-    assert window.parts(2, "flow") == [((0, 2.75), (0, 5.5)), ((5.5, 8.25), (5.5, np.inf))]
-    thirds = cv.WeightSchedule(("a", "b"), np.full(3, 0.1), np.array([[1, 0], [0.5, 0.5], [0, 1]]))
-    inner = [part for _, part in Window.of("ab", thirds, None, 0.1).parts(3, "flow")]
-    assert [a for a, _ in inner[1:]] == np.cumsum(thirds.durations)[:2].tolist()  # not 0.3 · 2 / 3
+    assert window.parts(1, "steps") == [(0, 2, 3, 6), (6, 8, 8, np.inf)]
+    assert window.parts(2, "steps") == [(0, 1, 1, 3), (3, 4, 4, 6), (6, 7, 7, 9), (9, 9, 10, np.inf)]
+    every = [(n, n, n, n + 1) for n in range(10)] + [(10, 10, 10, np.inf)]
+    assert window.parts(4, "steps") == window.parts(9, "steps") == every
+
+
+def test_flow_is_halved_in_its_own_time_and_parts_end_where_stages_do():
+    window = Window.of("ab", UNEVEN, None, 0.1)
+    assert window.parts(1, "flow") == [(0, 2.75, 2.75, 5.5), (5.5, 8.25, 8.25, np.inf)]
+    slower = cv.WeightSchedule(("a", "b"), np.array([1.0, 2.0]), np.array([[1, 0], [0, 1]]))
+    window = Window.of("ab", slower, None, [1.0, 3.0, 4.0])
+    assert window.parts(0, "flow") == [(0, 2, 2, np.inf)]  # 4 of 8
+    assert window.parts(1, "flow") == [(0, 1 + 1 / 3, 1 + 1 / 3, 2), (2, 2.5, 2.5, np.inf)]
+    stages = [s for p in window.parts(1, "flow") for s in window.stages(slower, "flow", (p.begin, p.end))]
+    assert [stage.clock.time for stage in stages] == [1, 3, 4]
+    quarters = cv.WeightSchedule(("a", "b"), np.full(4, 0.1), np.array([[1, 0], [0.5, 0.5], [0, 1], [1, 0]]))
+    inner = [part.begin for part in Window.of("ab", quarters, None, 0.1).parts(2, "flow")]
+    assert inner == [0, *np.cumsum(quarters.durations)[:3].tolist()]  # not 0.4 · 3 / 4
 
 
 def test_stages_of_the_parts_are_those_of_the_window():
@@ -360,7 +398,9 @@ def test_stages_of_the_parts_are_those_of_the_window():
         rates = np.concatenate([stage.clock.rates for stage in whole])
         weights = np.repeat([stage.weights for stage in whole], [s.clock.rates.size for s in whole], axis=0)
         cut = [
-            stage for _, part in window.parts(4, "steps") for stage in window.stages(schedule, "steps", part)
+            stage
+            for part in window.parts(2, "steps")
+            for stage in window.stages(schedule, "steps", (part.begin, part.end))
         ]
         assert len(cut) > len(whole)
         assert np.concatenate([stage.clock.rates for stage in cut]).tolist() == rates.tolist()

@@ -195,6 +195,7 @@ def slow(settings: Settings, start: Checkpoint) -> dict[str, dict[str, Any]]:
                         tolerance=1e-3,
                         max_products=40,
                         freezings=0,
+                        target_model="quadratic",
                     )
                 )
             except cv.CommuteError as error:

@@ -24,13 +24,16 @@ TargetModel = Literal["quadratic", "evaluated"]
 SEEDS = 2**63 - 1
 """The largest seed: every batch of a trajectory takes one of its own, counted on from it."""
 
+MOST = 1024
+"""The largest number of freezings."""
+
 
 @dataclass(frozen=True)
 class Options:
     """How to answer; see ``predict_excess_loss``."""
 
     replicates: int = 1
-    target_model: TargetModel = "quadratic"
+    target_model: TargetModel = "evaluated"
     dynamics: Literal["auto"] | Dynamics = "auto"
     method: ProductMethod = "double-backward"
     tolerance: float = 2e-4
@@ -57,7 +60,9 @@ class Options:
             count = getattr(self, what)
             if count is not None or what in ("max_products", "replicates"):
                 object.__setattr__(self, what, checked.whole(count, what, 1))
-        object.__setattr__(self, "freezings", checked.whole(self.freezings, "freezings", 0))
+        object.__setattr__(
+            self, "freezings", checked.whole(self.freezings, "freezings", 0, MOST, f"from 0 to {MOST}")
+        )
         seed = checked.whole(self.seed, "seed", 0, SEEDS, f"from 0 to {SEEDS}")
         object.__setattr__(self, "seed", seed)
         if self.states is not None and not (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,6 +17,7 @@ from commute_verify.criterion.prediction.frozen import QuadraticModel, Reached
 from commute_verify.criterion.prediction.passage import Passage, passage
 from commute_verify.criterion.prediction.question import Question
 from commute_verify.criterion.prediction.surface import Surface
+from commute_verify.criterion.prediction.window import Part
 from commute_verify.errors import CommuteError
 
 Array = NDArray[np.float64]
@@ -42,19 +44,23 @@ SAFETY = 0.5
 class Descended:
     """Both descents of the quadratic models, and the targets at their ends.
 
-    ``ways`` are the schedule's and the reference's, in ``parts``. ``evaluated`` (T,) is the excess of the
+    ``ways`` are the schedule's and the reference's, in ``parts``, or by the models of θ where these are 0.
+    ``exact`` says that each part is a step. ``evaluated`` (T,) is the excess of the
     targets themselves, ``quadratic`` that of their quadratic models, taken between where the last parts'
     models are; ``excess`` is the one that was asked for. ``slopes`` (T,) are the largest ‖√D ∇L_t‖ met
-    between the ends, by which an error of theirs is multiplied.
+    between the ends, by which an error of theirs is multiplied, and ``longest`` is the longest gradient of a
+    batch at the ends of stages, if these are clipped.
     """
 
     parts: int
+    exact: bool
     ways: tuple[Passage, Passage]
     quadratic: Array
     evaluated: Array
     excess: Array
     slopes: Array
     drift: float
+    longest: float
 
     @property
     def ends(self) -> list[Reached]:
@@ -93,7 +99,7 @@ class Descended:
         ]
 
 
-def near_enough(question: Question, model: QuadraticModel, parts: int) -> Descended:
+def near_enough(question: Question, model: QuadraticModel, parts: Sequence[Part]) -> Descended:
     """Descended to the tolerance that the targets ask for, or as near as it goes; ``model`` is that of θ."""
     found = _descended(question, model, parts)
     for _ in range(REFINED):
@@ -107,7 +113,7 @@ def near_enough(question: Question, model: QuadraticModel, parts: int) -> Descen
     return found
 
 
-def _descended(question: Question, model: QuadraticModel, parts: int) -> Descended:
+def _descended(question: Question, model: QuadraticModel, parts: Sequence[Part]) -> Descended:
     window = question.window
     ways = (
         passage(question, window.schedule, model, parts),
@@ -117,7 +123,11 @@ def _descended(question: Question, model: QuadraticModel, parts: int) -> Descend
     evaluated, slopes = _evaluated(question, gap, start, model.D)
     quadratic = _quadratic(question, ways, gap)
     excess = evaluated if question.target_model == "evaluated" else quadratic
-    return Descended(parts, ways, quadratic, evaluated, excess, slopes, max(map(_drift, ways)))
+    exact = question.dynamics == "steps" and len(parts) == window.length
+    drift = max(map(_drift, ways))
+    return Descended(
+        len(parts), exact, ways, quadratic, evaluated, excess, slopes, drift, question.fields.longest
+    )
 
 
 def _nearer(question: Question, found: Descended) -> float | None:

@@ -1,9 +1,9 @@
-"""The frozen-curvature predictor: curvature frozen at the start, and on the way until more changes little."""
+"""The frozen-curvature predictor: curvature frozen on the way, more often until that changes little."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from commute_verify.criterion.prediction.answer import Verdict, decisive, verdict
@@ -18,26 +18,30 @@ from commute_verify.criterion.prediction.descended import (
 from commute_verify.criterion.prediction.frozen import QuadraticModel
 from commute_verify.criterion.prediction.question import Question
 from commute_verify.criterion.prediction.rung import Found
+from commute_verify.criterion.prediction.window import Part
 
 SETTLED = 0.1
 """How far an excess may be from that of half as many freezings, relative to the larger."""
 AGAIN = "what freezing the curvature more often changes"
 
 Tried = Sequence[Descended | Exception]
-"""What came of each number of freezings: 0, 1, 2, 4 and so on."""
+"""What came of each number of freezings: 1, 2, 4 and so on."""
 
 
 def frozen_curvature(question: Question) -> Found:
-    """One replicate: the curvature of θ, then of the middle of the window, of its halves, of its quarters …
+    """One replicate: the curvature of the middle of the window, of its halves, of its quarters …
 
-    The last that came to an end is the value; what it changed is part of the verdict.
+    The last that came to an end is the value, or the curvature of the start where none does; what it changed
+    is part of the verdict.
     """
     fields, optimizer = question.fields, question.optimizer
     D = optimizer.preconditioner(fields.theta)
     decay = optimizer.shrinkage(D)
     model = QuadraticModel(fields, fields.gradients(), D, decay, question.tolerance, question.max_products)
+    at_start = fields.longest
     tried: list[Descended | Exception] = []
-    for parts in _doubled(question.freezings):
+    for parts in _finer(question):
+        fields.longest = at_start
         try:
             found = near_enough(question, model, parts)
         except FAILURES as error:
@@ -48,18 +52,22 @@ def frozen_curvature(question: Question) -> Found:
         if all(one.valid for one in _judged(found, tried)):
             break
     ended = [one for one in tried if isinstance(one, Descended)]
-    if not ended:
-        raise next(one for one in tried if isinstance(one, Exception))
-    return Found(ended[-1].excess, _judged(ended[-1], tried), _notes(question, ended[-1]))
+    last = ended[-1] if ended else near_enough(question, model, [])
+    fields.longest = last.longest
+    return Found(last.excess, _judged(last, tried), _notes(question, last))
 
 
-def _doubled(most: int) -> list[int]:
-    """0, 1, 2, 4 … up to ``most``.
-
-    >>> _doubled(0), _doubled(6)
-    ([0], [0, 1, 2, 4])
-    """
-    return [0, *(2**n for n in range(most.bit_length()))]
+def _finer(question: Question) -> Iterator[list[Part]]:
+    """The window in one part, two, four … up to ``freezings``, or in steps; none for 0 freezings."""
+    if not question.freezings:
+        yield []
+    last = 0
+    for halvings in range(question.freezings.bit_length()):
+        parts = question.window.parts(halvings, question.dynamics)
+        if len(parts) == last:
+            return
+        last = len(parts)
+        yield parts
 
 
 def _judged(found: Descended, tried: Tried) -> list[Verdict]:
@@ -78,15 +86,17 @@ def _judged(found: Descended, tried: Tried) -> list[Verdict]:
 
 
 def _settled(found: Descended, tried: Tried) -> list[Verdict]:
-    """For every target how far the excess is from that of half as many freezings."""
+    """For every target how far the excess is from that of half as many freezings; steps need none beside."""
     before, last = tried[-2:] if len(tried) > 1 else (None, tried[-1])
+    if found.exact and last is found:
+        return [verdict(AGAIN, 0.0, SETTLED, "allowed")] * len(found.excess)
     if isinstance(before, Descended) and last is found:
         return [
             verdict(AGAIN, apart(value, other), SETTLED, "allowed")
             for value, other in zip(found.excess.tolist(), before.excess.tolist(), strict=True)
         ]
     lost = last if isinstance(last, Exception) else before
-    why = "it was frozen once, at the start" if lost is None else str(lost)
+    why = "it was frozen once; give freezings= of at least 2" if lost is None else str(lost)
     unknown = Verdict(False, AGAIN, math.nan, SETTLED, f"abstains: {AGAIN} is not known: {why}")
     return [unknown] * len(found.excess)
 

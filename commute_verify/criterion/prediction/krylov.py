@@ -61,11 +61,12 @@ def descend(operator: Operator, b: Tensor, clock: Clock, *, tolerance: float, ma
         )
     for found in grown(operator, b, max_products):
         values, vectors = _eigen(found)
-        coefficients = -length * (vectors @ (clock.filter(values) * vectors[0]))
-        with np.errstate(over="ignore"):
-            size = float(np.linalg.norm(coefficients))
         lowest, highest = min(0.0, float(values[0])), max(0.0, float(values[-1]))
-        error = found.residual * length * clock.error(values, vectors[-1] * vectors[0], lowest, highest)
+        with np.errstate(over="ignore", invalid="ignore"):
+            coefficients = -length * (vectors @ (clock.filter(values) * vectors[0]))
+            size = float(np.linalg.norm(coefficients))
+            left = clock.error(values, vectors[-1] * vectors[0], lowest, highest)
+        error = found.residual * length * left
         if error <= tolerance * size or not np.isfinite(size):
             break
     x = torch.from_numpy(coefficients).to(found.basis) @ found.basis

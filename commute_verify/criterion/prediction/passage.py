@@ -1,9 +1,9 @@
 r"""A schedule's way through the window, with curvature frozen anew in every part of it.
 
-The window is cut into parts. In each, the schedule descends to its middle by the models of where the part
-starts, and then, by the models of that middle, through the whole of it: the exponential midpoint rule, whose
-error falls with the square of a part's length. On quadratics nothing changes, and a part that is one step of
-SGD is that step. With no part, the models are those of θ throughout.
+The window is halved some times. In each part, the schedule descends to its middle by the models of where the
+part starts, and then, by the models of that middle, through the whole of it: the exponential midpoint rule,
+whose error falls with the square of a part's length. On quadratics nothing changes, and a part that is one
+step of SGD is that step.
 Source: the exponential midpoint rule, as in Hochbruck and Ostermann (2010).
 """
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from commute_verify.criterion.prediction.frozen import QuadraticModel, Reached, Stage
 from commute_verify.criterion.prediction.question import Question
+from commute_verify.criterion.prediction.window import Part
 from commute_verify.schedules import WeightSchedule
 
 Array = NDArray[np.float64]
@@ -30,20 +31,24 @@ class Passage(NamedTuple):
     weights: Array
 
 
-def passage(question: Question, schedule: WeightSchedule, model: QuadraticModel, parts: int) -> Passage:
-    """The schedule's way in as many parts; ``model`` is that of θ."""
+def passage(
+    question: Question, schedule: WeightSchedule, model: QuadraticModel, parts: Sequence[Part]
+) -> Passage:
+    """The schedule's way in parts, or by the models of θ throughout; ``model`` is these."""
     window, dynamics, fields = question.window, question.dynamics, question.fields
     visit = None if question.optimizer.clip is None else lambda w, d: fields.watch(w, fields.theta + d)
     end = Reached(fields.theta.new_zeros(fields.theta.shape))
     if not parts:
         stages = window.stages(schedule, dynamics)
         return Passage(model.run(stages, end, visit), model, _average(stages))
-    for number, (half, part) in enumerate(window.parts(parts, dynamics)):
-        stages = window.stages(schedule, dynamics, part)
+    for number, (begin, before, after, last) in enumerate(parts):
+        stages = window.stages(schedule, dynamics, (begin, last))
         trained = np.flatnonzero(_average(stages)).tolist()
         here = model.frozen_at(end.displacement, trained) if number else model
-        if before := window.stages(schedule, dynamics, half):
-            here = model.frozen_at(here.run(before, end).displacement, trained)
+        if after > begin:
+            near = here.run(window.stages(schedule, dynamics, (begin, before)), end)
+            far = here.run(window.stages(schedule, dynamics, (before, after)), near)
+            here = model.frozen_at((near.displacement + far.displacement) / 2, trained)
         end = here.run(stages, end, visit)
     return Passage(end, here, _average(stages))
 

@@ -66,7 +66,7 @@ def predict_excess_loss(
     lr: float | Sequence[float] | None = None,
     clip_norm: float | None = None,
     replicates: int = 1,
-    target_model: TargetModel = "quadratic",
+    target_model: TargetModel = "evaluated",
     dynamics: Literal["auto"] | Dynamics = "auto",
     method: ProductMethod = "double-backward",
     tolerance: float = 2e-4,
@@ -101,15 +101,16 @@ def predict_excess_loss(
       SGD. ``local-3``: to order 3, with third derivatives by differences of products; it costs K² of them for
       each target's domains, and is valid where order 3 changes little.
     - ``frozen-curvature``: the domains' quadratic models, descended exactly by Lanczos to ``tolerance``,
-      relative to the displacement, and nearer where the excess of a target needs it. They are those of the
-      start; then the window is cut into one part, two, four … up to ``freezings``, and in each the models are
-      taken anew, in the middle of either schedule's way, until a target's excess changes by at most a tenth.
-      With 0 they are those of the start alone, which nothing checks: it abstains. ``dynamics="steps"``
+      relative to the displacement, and nearer where the excess of a target needs it. The window is one part,
+      then two, four … up to ``freezings``, each with the models of its middle, on either schedule's own way,
+      until the excess of every target changes by at most a tenth; parts that are single steps are the run
+      itself. With 0 the models are those of the start, which nothing checks: it abstains, as it does with 1.
+      ``dynamics="steps"``
       takes the discrete steps of plain SGD, "flow" gradient flow, and durations that are no whole numbers
       too; "auto" takes steps where the optimizer has no memory. Adam's second moments are a frozen
       preconditioner, and weight decay is a drift.
-      ``target_model="quadratic"`` takes the targets' quadratic models too, near the predicted points,
-      "evaluated" the targets themselves at these. ``max_products`` bounds the products of a stage.
+      ``target_model="evaluated"`` takes the targets themselves at the predicted points, "quadratic" their
+      quadratic models too, near these. ``max_products`` bounds the products of a stage.
     - ``trajectory``: the exact first variation along the run to come, through the optimizer's own update,
       its memory, decay, clipping and learning rates. Step s takes batch s of every domain, weighted. From
       the reference to the schedule it is integrated at ``points`` Gauss points, three by default, and both

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from itertools import pairwise
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,20 @@ Array = NDArray[np.float64]
 Dynamics = Literal["steps", "flow"]
 Span = tuple[float, float]
 """From where to where, in steps from the start of a window."""
+
+
+class Part(NamedTuple):
+    """From where to where, and the middle between, in steps from the start of a window.
+
+    The middle of discrete steps is that of the points they start from: half-way between ``before`` and
+    ``after``, which are one where their number is odd, and in flow time.
+    """
+
+    begin: float
+    before: float
+    after: float
+    end: float
+
 
 CLOSED = 1e-9
 """How far totals may differ by rounding, relative to the window, and durations from whole steps."""
@@ -130,23 +145,35 @@ class Window:
             start += duration
         return found
 
-    def parts(self, count: int, dynamics: Dynamics) -> list[tuple[Span, Span]]:
-        """The window in ``count`` parts of one length, the first half of each before it; steps stay whole.
+    def parts(self, halvings: int, dynamics: Dynamics) -> list[Part]:
+        """The window halved so often: in flow time, or in steps, which stay whole and are not halved.
 
-        A window of fewer steps has a part for each, whose half is empty. The last part has no end, as the
-        totals of the two schedules may differ by rounding.
+        The last part has no end, as the totals of the two schedules may differ by rounding.
         """
-        marks = np.linspace(0.0, self.schedule.duration, 2 * count + 1)
-        ends, middles = marks[::2], marks[1::2]
-        if dynamics == "steps" or self.rates.size > 1:
-            ends = np.unique(np.rint(ends))
-            middles = np.floor((ends[:-1] + ends[1:]) / 2)
-        ends, middles = self._at_stages(ends), self._at_stages(middles)
+        if dynamics == "steps":
+            marks = [0, self.length]
+            for _ in range(halvings):
+                pairs = pairwise(marks)
+                marks = [
+                    0,
+                    *(mark for a, b in pairs for mark in ([(a + b + 1) // 2, b] if b > a + 1 else [b])),
+                ]
+            inner = [(float(a + (b - a - 1) // 2), float(a + (b - a) // 2)) for a, b in pairwise(marks)]
+            ends = np.array(marks, dtype=np.float64)
+        else:
+            every = self._at_stages(self._steps(np.linspace(0.0, self.flow_time(), 2 ** (halvings + 1) + 1)))
+            ends, inner = every[::2], [(middle, middle) for middle in every[1::2].tolist()]
         ends[-1] = math.inf
-        return [
-            ((a, middle), (a, b))
-            for a, middle, b in zip(ends[:-1].tolist(), middles.tolist(), ends[1:].tolist(), strict=True)
-        ]
+        return [Part(a, *middle, b) for (a, b), middle in zip(pairwise(ends.tolist()), inner, strict=True)]
+
+    def _steps(self, times: Array) -> Array:
+        """How many steps, and parts of steps, take so much flow time."""
+        total = self.schedule.duration
+        if self.rates.size == 1:
+            return np.linspace(0.0, total, len(times))
+        done = np.append(0.0, np.cumsum(self.rates))
+        found: Array = np.interp(times, done, np.arange(len(done)))
+        return found
 
     def _at_stages(self, times: Array) -> Array:
         """Times that are a stage's end but for rounding as that end."""
@@ -156,15 +183,16 @@ class Window:
         return found
 
     def _clock(self, start: float, duration: float, dynamics: Dynamics) -> Clock:
-        if self.rates.size == 1 and dynamics == "flow":
-            return Flow(float(self.rates[0]) * duration)
+        if dynamics == "flow":
+            if self.rates.size == 1:
+                return Flow(float(self.rates[0]) * duration)
+            done = np.append(0.0, np.cumsum(self.rates))
+            before, after = np.interp([start, start + duration], np.arange(len(done)), done)
+            return Flow(float(after - before))
         _ = self.length
-        rates = (
-            np.full(round(duration), self.rates[0])
-            if self.rates.size == 1
-            else self.rates[round(start) : round(start + duration)]
-        )
-        return Steps(rates) if dynamics == "steps" else Flow(float(rates.sum()))
+        if self.rates.size == 1:
+            return Steps(np.full(round(duration), self.rates[0]))
+        return Steps(self.rates[round(start) : round(start + duration)])
 
 
 def _placed(schedule: WeightSchedule, domains: Sequence[str], what: str) -> WeightSchedule:

@@ -142,6 +142,7 @@ def _named(
             tolerance=settings.tolerance,
             max_products=settings.products,
             freezings=0,
+            target_model="quadratic",
         )
     except DivergenceError:
         return [_cell(delta, name, math.nan, False, "overflow", math.nan, 0.0) for name in asked["targets"]]
