@@ -386,6 +386,10 @@ def test_flow_is_halved_in_its_own_time_and_parts_end_where_stages_do():
     assert window.parts(1, "flow") == [(0, 1 + 1 / 3, 1 + 1 / 3, 2), (2, 2.5, 2.5, np.inf)]
     stages = [s for p in window.parts(1, "flow") for s in window.stages(slower, "flow", (p.begin, p.end))]
     assert [stage.clock.time for stage in stages] == [1, 3, 4]
+    still = Window.of("ab", slower, None, [0.0, 0.0, 0.0])
+    assert still.parts(0, "flow") == still.parts(3, "flow") == [(0, 3, 3, np.inf)]
+    ahead = Window.of("ab", slower, None, [0.0, 2.0, 0.0])
+    assert ahead.parts(1, "flow") == [(0, 1.25, 1.25, 1.5), (1.5, 1.75, 1.75, np.inf)]
     quarters = cv.WeightSchedule(("a", "b"), np.full(4, 0.1), np.array([[1, 0], [0.5, 0.5], [0, 1], [1, 0]]))
     inner = [part.begin for part in Window.of("ab", quarters, None, 0.1).parts(2, "flow")]
     assert inner == [0, *np.cumsum(quarters.durations)[:3].tolist()]  # not 0.4 · 3 / 4

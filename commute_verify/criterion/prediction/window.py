@@ -153,18 +153,21 @@ class Window:
         if dynamics == "steps":
             marks = [0, self.length]
             for _ in range(halvings):
-                pairs = pairwise(marks)
-                marks = [
-                    0,
-                    *(mark for a, b in pairs for mark in ([(a + b + 1) // 2, b] if b > a + 1 else [b])),
-                ]
-            inner = [(float(a + (b - a - 1) // 2), float(a + (b - a) // 2)) for a, b in pairwise(marks)]
-            ends = np.array(marks, dtype=np.float64)
+                marks = [0, *(mark for a, b in pairwise(marks) for mark in _halved(a, b))]
+            found = [
+                Part(float(a), float(a + (b - a - 1) // 2), float(a + (b - a) // 2), float(b))
+                for a, b in pairwise(marks)
+            ]
         else:
-            every = self._at_stages(self._steps(np.linspace(0.0, self.flow_time(), 2 ** (halvings + 1) + 1)))
-            ends, inner = every[::2], [(middle, middle) for middle in every[1::2].tolist()]
-        ends[-1] = math.inf
-        return [Part(a, *middle, b) for (a, b), middle in zip(pairwise(ends.tolist()), inner, strict=True)]
+            times = np.linspace(0.0, self.flow_time(), 2 ** (halvings + 1) + 1)
+            every = [0.0, *self._at_stages(self._steps(times))[1:].tolist()]
+            every[-1] = self.schedule.duration
+            found = [
+                Part(a, middle, middle, b)
+                for a, middle, b in zip(every[:-2:2], every[1::2], every[2::2], strict=True)
+                if a < b
+            ]
+        return [*found[:-1], found[-1]._replace(end=math.inf)]
 
     def _steps(self, times: Array) -> Array:
         """How many steps, and parts of steps, take so much flow time."""
@@ -193,6 +196,11 @@ class Window:
         if self.rates.size == 1:
             return Steps(np.full(round(duration), self.rates[0]))
         return Steps(self.rates[round(start) : round(start + duration)])
+
+
+def _halved(a: int, b: int) -> list[int]:
+    """The ends of two halves of whole steps, the first no shorter, or of a single step."""
+    return [(a + b + 1) // 2, b] if b > a + 1 else [b]
 
 
 def _placed(schedule: WeightSchedule, domains: Sequence[str], what: str) -> WeightSchedule:
