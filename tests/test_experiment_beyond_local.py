@@ -112,7 +112,7 @@ def test_the_committed_ladder_says_what_the_page_counts():
             assert [r["kind"] for r in parts_of_it] == list(tables.KINDS)
             for key in ("count", "right", "answered", "answered_right"):
                 assert sum(r[key] for r in parts_of_it) == row[key]
-    assert "The median error of frozen curvature is at most 0.8%, up to" in tables.verdict(result)
+    assert "The median error of frozen curvature is at most 0.7%, up to" in tables.verdict(result)
     row = tables.find(result, 20.0, "frozen-curvature")
     worse = {
         **result,
