@@ -3,8 +3,8 @@
 The trajectory: a window of AdamW steps over two domains, swept for one target and for three, in steps of a
 plain ``torch.optim`` loop over the same batches, interleaved; and a whole prediction for one target, which
 sweeps at three points and runs both ends. Peak memory of both in processes of their own.
-Frozen curvature: products of each Krylov space of a swap at Δt·λ_max = 100, after training on its batches for
-so long that negative curvature does not carry the quadratic models off the numbers.
+Frozen curvature, of the start: the most products of a Krylov space of a swap at Δt·λ_max = 100, after
+training on its batches for so long that negative curvature does not carry these models off the numbers.
 Sizes not asked for keep their entries in ``benchmarks/results/prediction.json``.
 """
 
@@ -89,7 +89,7 @@ def peak(size: str, rows: int, tokens: int, what: str) -> int:
 
 
 def frozen(model: Any, data: dict[str, list[Batch]]) -> dict[str, Any]:
-    """Products of each Krylov space of a swap, far beyond where local predictions end."""
+    """The most products of a Krylov space of a swap, far beyond where local predictions end."""
     own = {name: found[:1] for name, found in data.items()}
     optimizer = torch.optim.AdamW(model.parameters(), lr=SETTLING_RATE)
     train(model, optimizer, {name: found * SETTLING for name, found in own.items()})
@@ -107,7 +107,7 @@ def frozen(model: Any, data: dict[str, list[Batch]]) -> dict[str, Any]:
         freezings=0,
     )
     most = max(int(n) for n in re.findall(r"at most (\d+) products", found.notes[0]))
-    return {"most": most, "answered": found.answered, "notes": list(found.notes)}
+    return {"most": most, "notes": list(found.notes)}
 
 
 def targets(entry: dict[str, Any]) -> list[dict[str, Any]]:

@@ -163,7 +163,7 @@ def test_the_value_is_that_of_as_many_freezings_as_the_note_says():
 def test_the_start_alone_is_a_value_without_an_answer():
     found = asked(*problem(10), freezings=0)
     assert {one.verdict.quantity for one in found.excess.values()} == {QUANTITY}
-    assert "frozen once; give freezings= of at least 2" in found["a"].verdict.words
+    assert "nothing beside; give freezings= of at least 2" in found["a"].verdict.words
     assert np.isfinite(found["a"].value)
 
 

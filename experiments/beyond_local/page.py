@@ -24,7 +24,7 @@ def sentence(results: dict[str, Any]) -> str:
     local, frozen = (tables.find(result, far, name) for name in ("local", "frozen-curvature"))
     return (
         rf"In a small GPT-2 at $\Delta t\,\lambda_{{\max}} = {far:g}$ the criterion is off by a factor of "
-        f"{1 + local['median_error']:.1f}, frozen curvature by {frozen['median_error']:.0%} (medians), with "
+        f"{1 + local['median_error']:.1f}, frozen curvature by {frozen['median_error']:.1%} (medians), with "
         f"{frozen['right']} of {frozen['count']} signs right."
     )
 
@@ -44,7 +44,8 @@ def blocks(results: dict[str, Any]) -> list[Block]:
         Paragraph(
             "On a GPT-2 in float64 it is one. “Frozen at the start” takes the models of the point where the "
             "window starts; frozen curvature cuts the window into one part, two, four and eight, takes the "
-            "models anew in the middle of each, and stops where the excess changes by at most a tenth. "
+            "models anew in the middle of each, and stops where every target is answered, its excess changed "
+            "by at most a tenth. "
             f"{_points(result)} Each window is followed by its gradient "
             f"flow, so closely that no excess changes by more than {result['uncertainty']:.0e} of itself "
             "under looser tolerances and other steps."

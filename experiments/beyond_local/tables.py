@@ -117,7 +117,7 @@ def verdict(result: dict[str, Any]) -> str:
         + (
             "."
             if wrong is None
-            else rf", with wrong signs at $\Delta t\,\lambda_{{\max}} = {wrong:g}$ for the first time."
+            else rf", the first wrong signs being at $\Delta t\,\lambda_{{\max}} = {wrong:g}$."
         )
     )
 

@@ -171,7 +171,8 @@ def _validity(result: dict[str, Any], name: str, origin: str) -> list[Block]:
         Heading("How far each predictor reaches", 3),
         Paragraph(
             "For SGD, momentum and AdamW in float64, with the same batch at every step, so that nothing is "
-            "left but the predictor's own error; and last with minibatches, where what is predicted from "
+            "left but the predictor's own error, and with frozen curvature that takes its models anew on the "
+            "way, unlike in the tables above; and last with minibatches, where what is predicted from "
             "other batches also has their noise. Below the dashed line a prediction is good to a tenth, "
             "above the other one it is worth nothing."
         ),

@@ -24,7 +24,7 @@ TargetModel = Literal["quadratic", "evaluated"]
 SEEDS = 2**63 - 1
 """The largest seed: every batch of a trajectory takes one of its own, counted on from it."""
 
-MOST = 1024
+FREEZINGS = 1024
 """The largest number of freezings."""
 
 
@@ -61,7 +61,9 @@ class Options:
             if count is not None or what in ("max_products", "replicates"):
                 object.__setattr__(self, what, checked.whole(count, what, 1))
         object.__setattr__(
-            self, "freezings", checked.whole(self.freezings, "freezings", 0, MOST, f"from 0 to {MOST}")
+            self,
+            "freezings",
+            checked.whole(self.freezings, "freezings", 0, FREEZINGS, f"from 0 to {FREEZINGS}"),
         )
         seed = checked.whole(self.seed, "seed", 0, SEEDS, f"from 0 to {SEEDS}")
         object.__setattr__(self, "seed", seed)

@@ -25,7 +25,7 @@ Array = NDArray[np.float64]
 FAILURES = (CommuteError, NotFiniteError)
 """What a further descent may end with: it loses no answer found before."""
 DRIFT = 1.0
-"""How far the real gradient at the end may be from the model's, relative to the model's change of it."""
+"""How far the real gradient at the end may be from the last model's, relative to the model's change of it."""
 DISAGREEMENT = 0.3
 """How far the target's quadratic model and the target itself may differ, relative to the larger."""
 ACCURACY = 0.3
@@ -73,7 +73,7 @@ class Descended:
 
     @property
     def error(self) -> Array:
-        """The bound on the error of every target's excess (T,), of first order in that of the ends."""
+        """The bound on the error of every excess (T,), to first order in that of the models' descents."""
         found: Array = self.slopes * sum(end.error for end in self.ends)
         return found
 
@@ -82,7 +82,7 @@ class Descended:
         amplified = max(end.growth for end in self.ends)
         common = [
             verdict("amplification by negative curvature", amplified, GROWTH, "allowed"),
-            verdict("the drift of the curvature on the way", self.drift, DRIFT, "allowed"),
+            verdict("the drift of gradients from the last models", self.drift, DRIFT, "allowed"),
         ]
         return [
             [

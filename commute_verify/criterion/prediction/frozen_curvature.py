@@ -1,4 +1,4 @@
-"""The frozen-curvature predictor: curvature frozen on the way, more often until that changes little."""
+"""The frozen-curvature predictor: curvature frozen on the way, more often until every target is answered."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from commute_verify.criterion.prediction.rung import Found
 from commute_verify.criterion.prediction.window import Part
 
 SETTLED = 0.1
-"""How far an excess may be from that of half as many freezings, relative to the larger."""
+"""How far an excess may be from that of the number of freezings before, relative to the larger."""
 AGAIN = "what freezing the curvature more often changes"
 
 Tried = Sequence[Descended | Exception]
@@ -86,7 +86,7 @@ def _judged(found: Descended, tried: Tried) -> list[Verdict]:
 
 
 def _settled(found: Descended, tried: Tried) -> list[Verdict]:
-    """For every target how far the excess is from that of half as many freezings; steps need none beside."""
+    """For every target how far the excess is from that of the number of freezings before; steps need none."""
     before, last = tried[-2:] if len(tried) > 1 else (None, tried[-1])
     if found.exact and last is found:
         return [verdict(AGAIN, 0.0, SETTLED, "allowed")] * len(found.excess)
@@ -96,7 +96,7 @@ def _settled(found: Descended, tried: Tried) -> list[Verdict]:
             for value, other in zip(found.excess.tolist(), before.excess.tolist(), strict=True)
         ]
     lost = last if isinstance(last, Exception) else before
-    why = "it was frozen once; give freezings= of at least 2" if lost is None else str(lost)
+    why = "there is nothing beside; give freezings= of at least 2" if lost is None else str(lost)
     unknown = Verdict(False, AGAIN, math.nan, SETTLED, f"abstains: {AGAIN} is not known: {why}")
     return [unknown] * len(found.excess)
 

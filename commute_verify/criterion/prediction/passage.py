@@ -1,9 +1,10 @@
 r"""A schedule's way through the window, with curvature frozen anew in every part of it.
 
-The window is halved some times. In each part, the schedule descends to its middle by the models of where the
-part starts, and then, by the models of that middle, through the whole of it: the exponential midpoint rule,
-whose error falls with the square of a part's length. On quadratics nothing changes, and a part that is one
-step of SGD is that step.
+The window is cut into one part, two, four … of one flow time, or of as many steps as whole steps allow. In
+each, the schedule descends to its middle by the models of where the part starts, and then, by the models of
+that middle, through the whole of it: the exponential midpoint rule, whose error falls with the square of a
+part's length. On quadratics nothing changes, and a part that is one step of SGD is that step. What the
+descents to the middle take, and their errors, are not in ``end``: they only place the models.
 Source: the exponential midpoint rule, as in Hochbruck and Ostermann (2010).
 """
 

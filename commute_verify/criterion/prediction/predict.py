@@ -103,14 +103,14 @@ def predict_excess_loss(
     - ``frozen-curvature``: the domains' quadratic models, descended exactly by Lanczos to ``tolerance``,
       relative to the displacement, and nearer where the excess of a target needs it. The window is one part,
       then two, four … up to ``freezings``, each with the models of its middle, on either schedule's own way,
-      until the excess of every target changes by at most a tenth; parts that are single steps are the run
-      itself. With 0 the models are those of the start, which nothing checks: it abstains, as it does with 1.
-      ``dynamics="steps"``
-      takes the discrete steps of plain SGD, "flow" gradient flow, and durations that are no whole numbers
-      too; "auto" takes steps where the optimizer has no memory. Adam's second moments are a frozen
-      preconditioner, and weight decay is a drift.
-      ``target_model="evaluated"`` takes the targets themselves at the predicted points, "quadratic" their
-      quadratic models too, near these. ``max_products`` bounds the products of a stage.
+      until every target is answered: its excess changed by at most a tenth, and nothing else speaks against
+      it. Parts that are single steps are the run itself. The models of the start, for 0, and of one part that
+      is longer have nothing to be compared with: a value, and an abstention. ``dynamics="steps"`` takes the
+      discrete steps of plain SGD, "flow" gradient flow, and durations that are no whole numbers too; "auto"
+      takes steps where the optimizer has no memory. Adam's second moments are a frozen preconditioner, and
+      weight decay is a drift. ``target_model="evaluated"`` takes the targets themselves at the predicted
+      points, "quadratic" their quadratic models, from where the last models are. ``max_products`` bounds the
+      products of a stage.
     - ``trajectory``: the exact first variation along the run to come, through the optimizer's own update,
       its memory, decay, clipping and learning rates. Step s takes batch s of every domain, weighted. From
       the reference to the schedule it is integrated at ``points`` Gauss points, three by default, and both

@@ -23,10 +23,10 @@ Span = tuple[float, float]
 
 
 class Part(NamedTuple):
-    """From where to where, and the middle between, in steps from the start of a window.
+    """A part of the window, in steps from its start: its ends, and ``before`` and ``after`` its middle.
 
-    The middle of discrete steps is that of the points they start from: half-way between ``before`` and
-    ``after``, which are one where their number is odd, and in flow time.
+    These two differ only where it has an even number of discrete steps, whose middle is half-way between:
+    that of the points that steps start from.
     """
 
     begin: float
@@ -131,9 +131,9 @@ class Window:
         signed, absolute = (here + there) @ width, np.where(here * there < 0, turned, size) @ width
         return float(np.abs(signed).max() / absolute.max())
 
-    def stages(self, schedule: WeightSchedule, dynamics: Dynamics, part: Span | None = None) -> list[Stage]:
+    def stages(self, schedule: WeightSchedule, dynamics: Dynamics, span: Span | None = None) -> list[Stage]:
         """The schedule's stages with the clock of each, cut to a part of the window where one is given."""
-        begin, end = (0.0, math.inf) if part is None else part
+        begin, end = (0.0, math.inf) if span is None else span
         found, start = [], 0.0
         for duration, weights in zip(schedule.durations.tolist(), schedule.weights, strict=True):
             first, last = max(start, begin), min(start + duration, end)
@@ -178,11 +178,11 @@ class Window:
         found: Array = np.interp(times, done, np.arange(len(done)))
         return found
 
-    def _at_stages(self, times: Array) -> Array:
-        """Times that are a stage's end but for rounding as that end."""
+    def _at_stages(self, marks: Array) -> Array:
+        """Marks, in steps, that are a stage's end but for rounding as that end."""
         known = np.concatenate([np.cumsum(s.durations) for s in (self.schedule, self.reference)])
-        nearest = known[np.abs(times[:, None] - known).argmin(axis=1)]
-        found: Array = np.where(np.abs(times - nearest) <= CLOSED * self.schedule.duration, nearest, times)
+        nearest = known[np.abs(marks[:, None] - known).argmin(axis=1)]
+        found: Array = np.where(np.abs(marks - nearest) <= CLOSED * self.schedule.duration, nearest, marks)
         return found
 
     def _clock(self, start: float, duration: float, dynamics: Dynamics) -> Clock:
