@@ -134,10 +134,10 @@ def prices(result: dict[str, Any]) -> str:
         )
     )
     return (
-        f"For all three targets it takes {short:.0f} training steps (median) on the shortest windows and "
-        f"{long:.0f} on the longest, where the models of the start alone take {once:.0f}. Running a schedule "
-        r"and its reference takes $4\,\Delta t / \eta$, which is less unless steps are as short as "
-        rf"$\eta\,\lambda_{{\max}} = {4 * first / short:.1g}$ on the shortest windows and "
+        f"For all three targets frozen curvature takes {short:.0f} training steps (median) on the shortest "
+        f"windows and {long:.0f} on the longest, where the models of the start alone take {once:.0f}. "
+        r"Running a schedule and its reference takes $4\,\Delta t / \eta$, which is less unless steps are as "
+        rf"short as $\eta\,\lambda_{{\max}} = {4 * first / short:.1g}$ on the shortest windows and "
         f"{4 * last / long:.1g} on the longest."
     )
 
