@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 import commute_verify as cv
 from commute_verify.criterion import objective
 from commute_verify.criterion.prediction import answer, descended, frozen, frozen_curvature, passage
-from commute_verify.criterion.prediction.window import Part, Window
+from commute_verify.criterion.prediction.window import START, Part, Window
 
 STEPS, ROWS, LR = 5, 12, 0.1
 SWAP = cv.WeightSchedule.blocks({"a": STEPS, "b": STEPS})
@@ -86,7 +86,9 @@ def test_answers_have_the_right_sign_where_curvature_changes():
 
 
 def test_signs_are_wrong_where_nobody_freezes_again(monkeypatch):
-    monkeypatch.setattr(frozen_curvature, "_finer", lambda question: [[]])  # planted: the start, unchecked
+    monkeypatch.setattr(
+        frozen_curvature, "_finer", lambda question: [[START]]
+    )  # planted: the start, unchecked
     monkeypatch.setattr(frozen_curvature, "_settled", lambda found, tried: [c[0] for c in found.checks()])
     assert min(answers()) < 0
 
@@ -133,6 +135,7 @@ def test_parts_of_one_step_are_answered_and_not_halved_further():
             model, batches, [(0.5, 0.5)] * 2, 2.0
         )
         assert np.abs(values(few)[:2] - excess).max() < 0.02 * np.abs(excess).max()  # three Gauss points
+        assert all(one.verdict.valid or one.verdict.quantity != QUANTITY for one in few.excess.values())
         assert few.cost == many.cost
         assert "frozen 2 times" in many.notes[0]
 
@@ -168,9 +171,12 @@ def test_the_start_alone_is_a_value_without_an_answer():
 
 
 def test_too_few_freezings_abstain_and_say_so():
-    verdicts = [one.verdict for seed in SEEDS for one in asked(*problem(seed), freezings=1).excess.values()]
-    assert any(v.quantity == QUANTITY and not v.valid for v in verdicts)
-    assert all(v.words.startswith("abstains") for v in verdicts if not v.valid)
+    verdicts = [one.verdict for seed in SEEDS for one in asked(*problem(seed), freezings=2).excess.values()]
+    apart = [v for v in verdicts if v.quantity == QUANTITY and not v.valid]
+    assert apart
+    assert all(v.value > frozen_curvature.SETTLED and v.words.startswith("abstains") for v in apart)
+    alone = [one.verdict for seed in SEEDS for one in asked(*problem(seed), freezings=1).excess.values()]
+    assert not any(v.valid for v in alone)
 
 
 @pytest.mark.parametrize("given", [-1, 1.5, "2", True, None])
@@ -181,7 +187,7 @@ def test_freezings_are_a_whole_number(given):
 
 def halved(monkeypatch, halvings):
     """The models of the start, and of so many halvings."""
-    monkeypatch.setattr(frozen_curvature, "_finer", lambda q: [[], q.window.parts(halvings, q.dynamics)])
+    monkeypatch.setattr(frozen_curvature, "_finer", lambda q: [[START], q.window.parts(halvings, q.dynamics)])
 
 
 class Bowl(nn.Module):
@@ -294,7 +300,7 @@ def test_what_fails_once_is_tried_with_more_freezings(monkeypatch):
     found = asked(*problem(10))
     assert found.answered
     assert "4 times" in found.notes[0]
-    with pytest.raises(answer.DivergenceError, match="lost at 0"):
+    with pytest.raises(answer.DivergenceError, match="lost at 1"):
         asked(*problem(10), freezings=1)
 
 

@@ -106,8 +106,9 @@ def test_a_stage_that_forgets_where_it_starts_is_caught(monkeypatch):
     problem, theta = quadratics()
     run = frozen.QuadraticModel.run
 
-    def forgetful(self, stages, start=None, visit=None):
-        parts = [run(self, [stage]) for stage in stages] or [run(self, [], start)]
+    def forgetful(self, stages, reached, visit=None):
+        start = frozen.Reached(torch.zeros_like(reached.displacement))
+        parts = [run(self, [stage], start) for stage in stages] or [reached]
         return parts[0]._replace(displacement=sum(part.displacement for part in parts))
 
     monkeypatch.setattr(frozen.QuadraticModel, "run", forgetful)

@@ -12,10 +12,12 @@ from torch import nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 import commute_verify as cv
-from commute_verify.criterion.prediction import frozen_curvature, passage
+from commute_verify.criterion.prediction import descended, frozen_curvature, passage
+from commute_verify.criterion.prediction.answer import DivergenceError
 from commute_verify.criterion.prediction.clock import Flow
-from commute_verify.criterion.prediction.frozen import QuadraticModel, Stage
-from commute_verify.criterion.prediction.window import Window
+from commute_verify.criterion.prediction.frozen import QuadraticModel, Reached, Stage
+from commute_verify.criterion.prediction.krylov import descend
+from commute_verify.criterion.prediction.window import START, Window
 from tests.test_prediction_freezings import ROWS, SWAP, asked, nats, problem, values
 
 BRIEF = cv.WeightSchedule.blocks({"a": 1, "b": 1})
@@ -78,7 +80,7 @@ def test_answers_of_a_flow_are_near_where_a_stage_ends_in_the_middle(seed, lr):
 def test_the_start_beside_the_middle_is_no_check(monkeypatch):
     """Both leave out as much of the first stage: half of what one starts from, half of what one comes to."""
     monkeypatch.setattr(
-        frozen_curvature, "_finer", lambda question: [[], question.window.parts(0, question.dynamics)]
+        frozen_curvature, "_finer", lambda question: [[START], question.window.parts(0, question.dynamics)]
     )
     found = by_flow(bent(103), 0.7)
     assert found["mixture"].answered
@@ -99,6 +101,14 @@ def test_a_flow_whose_rates_vary_takes_the_time_that_they_add_up_to():
     even = cv.WeightSchedule.constant({"a": 0.5, "b": 0.5}, 5)
     found = by_flow(bent(103), 1.0, uneven, against=even, lr=[0.9, 0.3, 0.2, 0.2, 0.8])
     assert np.abs(values(found) / values(one) - 1).max() < 1e-9  # roundoff
+
+
+@pytest.mark.parametrize("target_model", ["quadratic", "evaluated"])
+def test_the_excess_of_the_reference_over_the_schedule_is_the_same_turned(target_model):
+    given, even = bent(103), cv.WeightSchedule.constant({"a": 0.5, "b": 0.5}, 2)
+    there = by_flow(given, 0.7, BRIEF, against=even, target_model=target_model)
+    back = by_flow(given, 0.7, even, against=BRIEF, target_model=target_model)
+    assert np.abs(values(there) + values(back)).max() < 1e-9 * np.abs(values(there)).max()  # roundoff
 
 
 def longest_on_the_way(seed, lr):
@@ -186,7 +196,8 @@ def test_a_way_remembers_the_extremes_of_every_stage():
             return v * torch.tensor([3.0 * weights[0], -0.5 * weights[0]], dtype=torch.float64)
 
     model = QuadraticModel(Axes(), torch.ones(1, 2, dtype=torch.float64), tolerance=1e-9)
-    found = model.run([Stage(np.array([w]), Flow(1.0)) for w in (1.0, 0.1)])
+    stages = [Stage(np.array([w]), Flow(1.0)) for w in (1.0, 0.1)]
+    found = model.run(stages, Reached(torch.zeros(2, dtype=torch.float64)))
     assert found.highest == pytest.approx(3.0)  # roundoff
     assert found.lowest == pytest.approx(-0.5)  # roundoff
     assert found.growth == pytest.approx(np.exp(0.55))  # roundoff
@@ -194,14 +205,51 @@ def test_a_way_remembers_the_extremes_of_every_stage():
     assert averaged.tolist() == [0.75]
 
 
-def test_a_window_far_beyond_stability_warns_nobody():
-    given = bent(103)
+def test_the_bound_counts_the_rounding_of_a_gradient_told_from_far_off():
+    """The slope where the stage starts is what is left of the model's own slope and of H (d − c)."""
+
+    class Bowl:
+        theta = torch.zeros(2)
+
+        def product(self, weights, v, at):
+            return v * torch.tensor([1.0, 2.0])
+
+    slope, centre = torch.tensor([0.3, 0.7]), torch.tensor([1e4, 3e4])
+    g = (slope + centre * torch.tensor([1.0, 2.0]))[None]
+    model = QuadraticModel(Bowl(), g, tolerance=1e-9, centre=centre)
+    found = model.run([Stage(np.ones(1), Flow(1.0))], Reached(torch.zeros(2)))
+    exact = -slope.double().numpy() * -np.expm1([-1.0, -2.0]) / [1.0, 2.0]
+    off = np.linalg.norm(found.displacement.double().numpy() - exact)
+    assert 1e-5 < off < found.error
+
+
+def test_the_models_of_two_steps_are_those_between_the_points_they_start_from(monkeypatch):
+    ways = []
+
+    def watched(*given):
+        ways.append(passage.passage(*given))
+        return ways[-1]
+
+    monkeypatch.setattr(descended, "passage", watched)
+    model, batches = problem(10)
+    cv.predict_excess_loss(
+        model, nats, batches, BRIEF, optimizer=0.1, predictor="frozen-curvature", freezings=1
+    )
+    g = torch.autograd.grad(nats(model, batches["a"][0])[0] / ROWS, list(model.parameters()))
+    half = -0.1 * parameters_to_vector(g) / 2
+    assert float((ways[0].model.centre - half).abs().max()) < 1e-12  # roundoff
+
+
+def test_a_descent_beyond_the_largest_number_is_one_error_and_no_warning():
+    """Neither its residual nor what that grows by is larger than any number before both are multiplied."""
+    a = torch.tensor([-1.0, 0.5, 2.0], dtype=torch.float64)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        try:
-            found = cv.predict_excess_loss(
-                given[0], nats, given[1], SWAP, optimizer=1e6, dynamics="flow", predictor="frozen-curvature"
+        with pytest.raises(DivergenceError):
+            descend(
+                lambda v: a * v,
+                torch.ones(3, dtype=torch.float64),
+                Flow(990.0),
+                tolerance=0.1,
+                max_products=2,
             )
-        except cv.CommuteError:
-            return
-    assert not found.answered

@@ -116,6 +116,8 @@ def test_what_is_said_of_frozen_curvature_is_what_was_computed():
         f"η·λ_max below {4 * last / price:.1g} at {last:g}",
     ]
     assert quoted(figures) == []
+    page = (ROOT / "docs" / "predicting.md").read_text(encoding="utf-8")
+    assert f"these had wrong signs from Δt·λ_max = {wrong:g} on" in page
     assert later["steps"] == 5 * result["steps"]  # "five times longer"
     assert all(cell["answered"] == cell["answered_right"] for cell in frozen)
     assert quoted(["have wrong signs from 4 on"]) == ["have wrong signs from 4 on"]  # planted

@@ -30,6 +30,8 @@ PREDICTORS: dict[str, dict[str, Any]] = {
     "frozen-curvature": {"predictor": "frozen-curvature"},
 }
 NAMES = ("1", "2")
+TOLERANCE = 1e-6
+"""Of the displacements: a short window's gap is a small part of them."""
 
 
 class Said(NamedTuple):
@@ -38,10 +40,6 @@ class Said(NamedTuple):
     value: float
     answered: bool
     training_steps: float
-
-
-TOLERANCE = 1e-6
-"""Of the displacements: a short window's gap is a small part of them."""
 
 
 def transformer(settings: Settings) -> dict[str, Any]:

@@ -44,11 +44,11 @@ SAFETY = 0.5
 class Descended:
     """Both descents of the quadratic models, and the targets at their ends.
 
-    ``ways`` are the schedule's and the reference's, in ``parts``, or by the models of θ where these are 0;
-    ``exact`` says that each part is a step. ``evaluated`` (T,) is the excess of the targets themselves,
-    ``quadratic`` that of their quadratic models, taken between where the last parts' models are; ``excess``
-    is the one that was asked for. ``slopes`` (T,) are the largest ‖√D ∇L_t‖ met between the ends, by which an
-    error of theirs is multiplied. ``longest`` is the longest gradient of a batch that clipping would meet.
+    ``ways`` are the schedule's and the reference's, in ``parts``; ``exact`` says that each part is a step.
+    ``evaluated`` (T,) is the excess of the targets themselves, ``quadratic`` that of their quadratic models,
+    taken between where the last parts' models are; ``excess`` is the one that was asked for. ``slopes`` (T,)
+    are the largest ‖√D ∇L_t‖ met between the ends, by which an error of theirs is multiplied. ``longest`` is
+    the longest gradient of a batch that clipping would meet.
     """
 
     parts: int

@@ -85,17 +85,16 @@ class QuadraticModel:
     def run(
         self,
         stages: Sequence[Stage],
-        start: Reached | None = None,
+        reached: Reached,
         visit: Callable[[Array, Tensor], None] | None = None,
     ) -> Reached:
-        """What ``start``, θ by default, comes to after all stages, earliest first.
+        """How far a schedule that has come to ``reached`` comes after all stages, earliest first.
 
         An error made before a stage is carried on by it: it grows only by negative curvature, or by steps
         that are too long. ``visit`` is called with the weights of each stage and d at its two ends.
         """
         root = None if self.D is None else self.D.sqrt()
         at = self.at
-        reached = Reached(torch.zeros_like(at)) if start is None else start
         eps = torch.finfo(at.dtype).eps
         for stage in stages:
             w = stage.weights

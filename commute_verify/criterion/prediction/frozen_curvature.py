@@ -18,7 +18,7 @@ from commute_verify.criterion.prediction.descended import (
 from commute_verify.criterion.prediction.frozen import QuadraticModel
 from commute_verify.criterion.prediction.question import Question
 from commute_verify.criterion.prediction.rung import Found
-from commute_verify.criterion.prediction.window import Part
+from commute_verify.criterion.prediction.window import START, Part
 
 SETTLED = 0.1
 """How far an excess may be from that of the number of freezings before, relative to the larger."""
@@ -52,15 +52,18 @@ def frozen_curvature(question: Question) -> Found:
         if all(one.valid for one in _judged(found, tried)):
             break
     ended = [one for one in tried if isinstance(one, Descended)]
-    last = ended[-1] if ended else near_enough(question, model, [])
+    if not ended:
+        fields.longest = at_start
+        ended = [near_enough(question, model, [START])]
+    last = ended[-1]
     fields.longest = last.longest
     return Found(last.excess, _judged(last, tried), _notes(question, last))
 
 
 def _finer(question: Question) -> Iterator[list[Part]]:
-    """The window in one part, two, four … up to ``freezings``, or in steps; none for 0 freezings."""
+    """The window in one part, two, four … up to ``freezings``, or in steps; for 0 by the start's models."""
     if not question.freezings:
-        yield []
+        yield [START]
     last = 0
     for halvings in range(question.freezings.bit_length()):
         parts = question.window.parts(halvings, question.dynamics)
@@ -104,7 +107,8 @@ def _settled(found: Descended, tried: Tried) -> list[Verdict]:
 def _notes(question: Question, found: Descended) -> tuple[str, ...]:
     ends, window = found.ends, question.window
     reach = window.flow_time() * max(end.highest for end in ends)
-    where = {0: "at the start", 1: "once on the way"}.get(found.parts, f"{found.parts} times on the way")
+    times = "once" if found.parts == 1 else f"{found.parts} times"
+    where = "at the start" if found.ways[0].model.centre is None else f"{times} on the way"
     again = "" if found.tolerance == question.tolerance else f", to a tolerance of {found.tolerance:.1g}"
     what = (
         "evaluated at the predicted point" if question.target_model == "evaluated" else "its quadratic model"

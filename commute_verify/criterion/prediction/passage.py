@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from commute_verify.criterion.prediction.frozen import QuadraticModel, Reached, Stage
@@ -35,13 +36,10 @@ class Passage(NamedTuple):
 def passage(
     question: Question, schedule: WeightSchedule, model: QuadraticModel, parts: Sequence[Part]
 ) -> Passage:
-    """The schedule's way in parts, or by the models of θ throughout; ``model`` is these."""
+    """The schedule's way in parts; ``model`` is that of θ, where the first of them starts."""
     window, dynamics, fields = question.window, question.dynamics, question.fields
     visit = None if question.optimizer.clip is None else lambda w, d: fields.watch(w, fields.theta + d)
-    end = Reached(fields.theta.new_zeros(fields.theta.shape))
-    if not parts:
-        stages = window.stages(schedule, dynamics)
-        return Passage(model.run(stages, end, visit), model, _average(stages))
+    end = Reached(torch.zeros_like(fields.theta))
     for number, (begin, before, after, last) in enumerate(parts):
         stages = window.stages(schedule, dynamics, (begin, last))
         trained = np.flatnonzero(_average(stages)).tolist()

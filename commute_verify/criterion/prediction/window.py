@@ -35,6 +35,10 @@ class Part(NamedTuple):
     end: float
 
 
+START = Part(0.0, 0.0, 0.0, math.inf)
+"""The whole window as one part whose middle is where it starts: the models of θ throughout."""
+
+
 CLOSED = 1e-9
 """How far totals may differ by rounding, relative to the window, and durations from whole steps."""
 
