@@ -10,10 +10,11 @@ import pytest
 import commute_verify as cv
 from commute_verify.errors import CommuteError
 from commute_verify.report import Table
-from experiments.integrated_tilts import Settings, page, statistics
+from experiments.integrated_tilts import Settings, page, sizes, statistics
 from experiments.integrated_tilts.__main__ import parts
 from experiments.integrated_tilts.run import pieces
 from experiments.integrated_tilts.settings import Cell, Counts
+from experiments.integrated_tilts.sizes import parts as sizes_parts
 from experiments.integrated_tilts.statistics import PREDICTOR, name, summed_up
 from experiments.integrated_tilts.tilts import observed, predicted
 from experiments.optimizer_windows.observed import observed as every_case
@@ -222,3 +223,30 @@ def test_names_tell_pieces_apart():
     each = [name(c, k, kind, 0) for c in (CELL, Cell(0, "b", "a")) for k in (1, 10) for kind in ("o", "p")]
     assert len(set(each)) == len(each)
     assert statistics.PREDICTOR != statistics.LAST
+
+
+def test_every_size_has_batches_of_its_own():
+    sizes_ = (Settings.full(), *Settings.other_sizes())
+    assert [size.delta for size in sizes_] == [0.15, 0.05, 0.3]
+    taken = []
+    for size in sizes_:
+        predicted_ = {seed for told in size.counts for seed in size.predicted(told.k)}
+        observed_ = {seed for told in size.counts for seed in size.observed(told.k)}
+        assert not predicted_ & observed_
+        taken.append(predicted_ | observed_)
+    assert not taken[0] & taken[1]
+    assert not (taken[0] | taken[1]) & taken[2]
+    names = [part.name for part in sizes_parts()]
+    assert len(set(names)) == len(names)
+
+
+def test_sizes_are_summed_up_apart(found, summary, monkeypatch):
+    other = replace(SMALL, delta=0.05)
+    monkeypatch.setattr(sizes, "SIZES", (SMALL, other))
+    pieces_of = {f"{size.delta:g}-{key}": piece for size in (SMALL, other) for key, piece in found.items()}
+    every = sizes.together(pieces_of)["sizes"]
+    assert [one["settings"]["delta"] for one in every] == [0.15, 0.05]
+    assert every[0] == summary
+    turned = sizes.together(pieces_of | {f"0.05-{key}": piece for key, piece in flipped(found).items()})
+    assert turned["sizes"][0] == summary  # planted: one size is turned, and shows in that one alone
+    assert turned["sizes"][1]["rows"] != every[1]["rows"]

@@ -37,9 +37,9 @@ class Settings:
     """Models and windows as in the study of optimizer windows, and how many of each.
 
     Each of ``cells`` is tilted by ``delta`` over two stages of k steps, for every k of ``counts``, without a
-    common tail. Predictions take seeds of batches from ``predicted_from`` on, and observed runs those that no
-    prediction takes. ``level`` is the confidence of intervals. At k = 20 three points leave too much of the
-    largest effects unexplained.
+    common tail. Predictions take seeds of batches from ``predicted_from`` on, and observed runs those from
+    ``observed_from`` on that no prediction takes. ``level`` is the confidence of intervals. At k = 20 three
+    points leave too much of the largest effects unexplained.
     """
 
     windows: Windows = field(default=WINDOWS)
@@ -52,12 +52,13 @@ class Settings:
         Counts(50, 8, 6),
     )
     delta: float = 0.15
+    observed_from: int = 0
     predicted_from: int = 8
     level: float = 0.95
 
     def __post_init__(self) -> None:
         """Refuse numbers that are not positive, too few seeds, other lengths, and starts not there."""
-        check_positive(self, but=("windows", "cells", "counts"))
+        check_positive(self, but=("windows", "cells", "counts", "observed_from"))
         if not all(min(told.observed, told.predicted) >= FEWEST for told in self.counts):
             raise CommuteError(f"counts {self.counts}: expected at least {FEWEST} seeds of each kind")
         if tuple(told.k for told in self.counts) != self.windows.lengths:
@@ -74,7 +75,7 @@ class Settings:
     def observed(self, k: int) -> list[int]:
         """The seeds that a window of 2k steps is observed on."""
         last = self.predicted_from + max(told.predicted for told in self.counts)
-        others = (seed for seed in count() if not self.predicted_from <= seed < last)
+        others = (seed for seed in count(self.observed_from) if not self.predicted_from <= seed < last)
         return list(islice(others, self.of(k).observed))
 
     def of(self, k: int) -> Counts:
@@ -89,6 +90,25 @@ class Settings:
     def full(cls) -> Self:
         """The committed study: about five hours of one core."""
         return cls()
+
+    @classmethod
+    def other_sizes(cls) -> tuple[Self, Self]:
+        """Tilts by 0.05 and by 0.3, each on batches of its own: about five hours of one core.
+
+        0.3 is more than two of the domains weigh, so that it is taken between the two others.
+        """
+        small = (Counts(1, 24, 24, 2), Counts(5, 24, 16, 2), Counts(10, 24, 8, 2), Counts(20, 24, 8, 2))
+        large = (Counts(1, 24, 24), Counts(5, 24, 16), Counts(10, 24, 8), Counts(20, 24, 8, 5))
+        return (
+            cls(counts=(*small, Counts(50, 8, 4, 2)), delta=0.05, observed_from=56, predicted_from=64),
+            cls(
+                cells=tuple(Cell(start, "a", "b") for start in (0, 2)),
+                counts=(*large, Counts(50, 8, 4)),
+                delta=0.3,
+                observed_from=104,
+                predicted_from=112,
+            ),
+        )
 
     @classmethod
     def default(cls) -> Self:

@@ -1,0 +1,44 @@
+"""``python -m experiments.integrated_tilts.sizes --out DIR``: smaller and larger tilts, piece by piece."""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from experiments.committed import study
+from experiments.experiment import Part
+from experiments.integrated_tilts.__main__ import CODE
+from experiments.integrated_tilts.run import pieces
+from experiments.integrated_tilts.settings import Settings
+from experiments.integrated_tilts.statistics import summed_up
+
+SIZES = Settings.other_sizes()
+
+
+def parts() -> list[Part]:
+    """One for each piece of each size."""
+    found = []
+    for settings in SIZES:
+        told = {"windows": asdict(settings.windows), "delta": settings.delta}
+        for key, work in pieces(settings).items():
+            found.append(Part(f"{_prefix(settings)}{key}", work, {**told, "of": key}))
+    return found
+
+
+def together(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Tilts of AdamW windows by 0.05 and by 0.3, as those by 0.15 are taken."""
+    return {"sizes": [_summed_up(settings, found) for settings in SIZES]}
+
+
+def _summed_up(settings: Settings, found: Mapping[str, Any]) -> dict[str, Any]:
+    prefix = _prefix(settings)
+    own = {key.removeprefix(prefix): piece for key, piece in found.items() if key.startswith(prefix)}
+    return summed_up(settings, own)
+
+
+def _prefix(settings: Settings) -> str:
+    return f"{settings.delta:g}-"
+
+
+if __name__ == "__main__":
+    sys.exit(study("experiments.integrated_tilts.sizes", parts(), together, sys.argv[1:], code=CODE))
