@@ -250,3 +250,41 @@ def test_sizes_are_summed_up_apart(found, summary, monkeypatch):
     turned = sizes.together(pieces_of | {f"0.05-{key}": piece for key, piece in flipped(found).items()})
     assert turned["sizes"][0] == summary  # planted: one size is turned, and shows in that one alone
     assert turned["sizes"][1]["rows"] != every[1]["rows"]
+
+
+def sized(summary, delta, turned=False):
+    """The same study, as one of tilts by ``delta``; planted where turned: predictions of the other sign."""
+    other = copy.deepcopy(summary)
+    other["settings"]["delta"] = delta
+    for row in other["rows"] if turned else ():
+        row["predicted"] *= -1
+    return other
+
+
+def test_sizes_together_are_counted_by_hand(summary):
+    whole = statistics.of_every_size([sized(summary, 0.3), sized(summary, 0.05, turned=True)])
+    assert [group["key"] for group in whole["sizes"]] == [[0.05], [0.3]]
+    wrong, right = (group["predictors"][PREDICTOR] for group in whole["sizes"])
+    once = summary["all"]["predictors"][PREDICTOR]
+    assert (right["right"]["count"], wrong["right"]["count"]) == (
+        once["right"]["count"],
+        once["judged"] - once["right"]["count"],
+    )
+    told = whole["all"]["predictors"][PREDICTOR]
+    assert (told["cases"], told["judged"]) == (2 * once["cases"], 2 * once["judged"])
+    assert told["answered_of_all"] == 2 * once["answered_of_all"]
+    assert [group["key"] for group in whole["lengths"]] == [[told.k] for told in SMALL.counts]
+    right_of_answered, answered = whole["goals"]
+    assert right_of_answered["value"] == pytest.approx(told["answered_right"]["count"] / told["answered"])
+    assert answered["value"] == pytest.approx(told["answered_of_all"] / told["cases"])
+
+
+def test_the_page_shows_every_size_beside_the_full_study(summary):
+    others = {"sizes": [sized(summary, 0.05), sized(summary, 0.3)]}
+    without = page.blocks({"small": summary, "full": summary})
+    blocks = page.blocks({"small": summary, "full": summary, "sizes": others})
+    shown = repr([block for block in blocks if block not in without])
+    for words in ("Smaller and larger tilts", "Tilts of 0.05: a before b from step 6", "Tilts of 0.3 alone"):
+        assert words in shown
+        assert words not in repr(without)
+    assert repr(page.blocks({"small": summary, "sizes": others})) == repr(page.blocks({"small": summary}))

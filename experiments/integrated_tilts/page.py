@@ -7,12 +7,13 @@ from typing import Any
 
 from commute_verify.report import Block, Figure, Heading, Paragraph, Table
 from experiments.integrated_tilts import plots
-from experiments.integrated_tilts.statistics import LAST, PREDICTOR
+from experiments.integrated_tilts.statistics import LAST, PREDICTOR, of_every_size
 from experiments.optimizer_windows import tables
 from experiments.words import listed
 
 COMMAND = "Made by `python -m experiments`."
 FULL = "Committed, made by `python -m experiments.integrated_tilts --out OUT`."
+OTHERS = "Committed, made by `python -m experiments.integrated_tilts.sizes --out OUT`."
 SEEN = (
     " Seeds were added, and points at $k$ = 20, after first figures had been seen, which missed the aims: "
     "at $k$ = 20 those of the first half of the seeds. What the second says by itself stands below."
@@ -77,6 +78,7 @@ def blocks(results: dict[str, Any]) -> list[Block]:
         _halves(result),
         _alone(result),
         _prices(result),
+        *_sizes(results),
         *_small(results),
     ]
 
@@ -203,6 +205,58 @@ def _abstained(result: dict[str, Any]) -> str:
         f"It abstains from {len(silent)} of {len(result['rows'])} cases, from {len(unsure)} because the "
         f"replicates do not settle the sign and from {len(silent) - len(unsure)} because their slopes do not "
         f"explain their losses. Answers whose observed sign is another one: {named or 'none'}."
+    )
+
+
+def _sizes(results: dict[str, Any]) -> list[Block]:
+    """Smaller and larger tilts, alone and together with those above."""
+    if not {"full", "sizes"} <= results.keys():
+        return []
+    others = results["sizes"]["sizes"]
+    whole = of_every_size([results["full"], *others])
+    above = f"{results['full']['settings']['delta']:g}"
+    deltas = [f"{told['settings']['delta']:g}" for told in others]
+    return [
+        Heading("Smaller and larger tilts", 3),
+        Paragraph(
+            "The same with other sizes of a tilt, each on batches of its own. Seeds and points were settled "
+            "before these ran."
+        ),
+        *(Paragraph(_counted(told)) for told in others),
+        tables.goals(whole["goals"]),
+        _table(
+            [*whole["sizes"], whole["all"]],
+            ("tilt",),
+            lambda key: (str(key[0]) if key[0] == "all" else f"{key[0]:g}",),
+            f"By the size of the tilt, with those of {above} from above. {OTHERS}",
+        ),
+        _table(whole["lengths"], ("$k$",), lambda key: (str(key[0]),), "All sizes, by the steps of a stage."),
+        *(
+            _table(
+                told["lengths"],
+                ("$k$",),
+                lambda key: (str(key[0]),),
+                f"Tilts of {delta} alone. {_abstained(told)}",
+            )
+            for delta, told in zip(deltas, others, strict=True)
+        ),
+    ]
+
+
+def _counted(result: dict[str, Any]) -> str:
+    """How often tilts of one size are observed and predicted, and where from."""
+    held, model = result["settings"], result["model"]
+    lengths, observed, predicted, points = (
+        [told[key] for told in held["counts"]] for key in ("k", "observed", "predicted", "points")
+    )
+    cells = {(row["start"], *row["pair"]): None for row in result["rows"]}
+    places = listed(
+        f"{first} before {second} from step {model['starts'][start][1]} at lr {model['starts'][start][0]:g}"
+        for start, first, second in cells
+    )
+    return (
+        f"Tilts of {held['delta']:g}: {places}; for $k$ = {listed(lengths)} observed on {listed(observed)} "
+        f"seeds and predicted from {listed(predicted)} others at {listed(points)} points."
     )
 
 

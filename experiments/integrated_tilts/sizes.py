@@ -30,6 +30,11 @@ def together(found: Mapping[str, Any]) -> dict[str, Any]:
     return {"sizes": [_summed_up(settings, found) for settings in SIZES]}
 
 
+def every_size() -> dict[str, Any]:
+    """All pieces, and what they say together."""
+    return together({part.name: part.run() for part in parts()})
+
+
 def _summed_up(settings: Settings, found: Mapping[str, Any]) -> dict[str, Any]:
     prefix = _prefix(settings)
     own = {key.removeprefix(prefix): piece for key, piece in found.items() if key.startswith(prefix)}

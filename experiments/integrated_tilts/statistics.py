@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from commute_verify.criterion.prediction.rung import Replicated
 from commute_verify.criterion.prediction.trajectory import Path, judged
 from commute_verify.criterion.statistics import mean_and_stderr, p_values
 from experiments.integrated_tilts.settings import Cell, Settings
+from experiments.optimizer_windows.cases import Case
 from experiments.optimizer_windows.goals import ANSWERED, RIGHT, worst
 from experiments.optimizer_windows.records import Guess, Record
 from experiments.optimizer_windows.settings import TARGETS
@@ -37,11 +38,10 @@ def summed_up(settings: Settings, found: Mapping[str, Any]) -> dict[str, Any]:
         for k in settings.windows.lengths
         for row in _rows(settings, found, cell, k)
     ]
-    every = [_record(settings, row) for row in rows]
+    every = [_record(settings.windows.starts, settings.delta, row) for row in rows]
 
     def cells(key: Callable[[Record], list[Any]]) -> list[dict[str, Any]]:
-        groups = by(every, lambda r: tuple(key(r)), (PREDICTOR, LAST), settings.level)
-        return [{**group, "key": list(group["key"])} for group in groups]
+        return _groups(every, key, settings.level)
 
     lengths, total = cells(lambda r: [r.case.k]), cells(lambda r: ["all"])[0]
     return plain(
@@ -69,6 +69,31 @@ def summed_up(settings: Settings, found: Mapping[str, Any]) -> dict[str, Any]:
             "goals": _goals(lengths, total),
         }
     )
+
+
+def of_every_size(summaries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Several studies, each of tilts of one size, together: by size, by the steps of a stage, and all."""
+    every = [
+        _record(told["model"]["starts"], told["settings"]["delta"], row)
+        for told in sorted(summaries, key=lambda told: float(told["settings"]["delta"]))
+        for row in told["rows"]
+    ]
+    level = summaries[0]["settings"]["level"]
+    total = _groups(every, lambda r: ["all"], level)[0]
+    lengths = _groups(every, lambda r: [r.case.k], level)
+    return {
+        "sizes": _groups(every, lambda r: [r.case.delta], level),
+        "lengths": sorted(lengths, key=lambda group: group["key"]),
+        "all": total,
+        "goals": _answers(total, "tilts of every size"),
+    }
+
+
+def _groups(
+    every: Sequence[Record], key: Callable[[Record], list[Any]], level: float
+) -> list[dict[str, Any]]:
+    groups = by(every, lambda r: tuple(key(r)), (PREDICTOR, LAST), level)
+    return [{**group, "key": list(group["key"])} for group in groups]
 
 
 def _rows(settings: Settings, found: Mapping[str, Any], cell: Cell, k: int) -> list[dict[str, Any]]:
@@ -150,14 +175,15 @@ def _path(piece: Mapping[str, Any]) -> Path:
     return Path(*(np.array(piece[key]) for key in Path._fields))
 
 
-def _record(settings: Settings, row: Mapping[str, Any]) -> Record:
-    cell = Cell(row["start"], *row["pair"])
+def _record(starts: Sequence[Sequence[float]], delta: float, row: Mapping[str, Any]) -> Record:
+    first, second = row["pair"]
     guesses = {PREDICTOR: Guess(row["predicted"], row["answered"])}
-    if row["target"] in row["pair"]:
-        guesses[LAST] = Guess(1.0 if row["target"] == cell.first else -1.0)
+    if row["target"] in (first, second):
+        guesses[LAST] = Guess(1.0 if row["target"] == first else -1.0)
+    rate, step = starts[row["start"]]
     return Record(
-        settings.windows.starts[cell.start],
-        settings.case(cell, row["k"]),
+        (rate, int(step)),
+        Case("tilt", delta, first, second, row["k"], 0),
         row["target"],
         row["observed"],
         row["observed_stderr"],
@@ -169,13 +195,15 @@ def _record(settings: Settings, row: Mapping[str, Any]) -> Record:
 def _goals(lengths: list[dict[str, Any]], total: dict[str, Any]) -> list[dict[str, Any]]:
     """The aims that were set before, with what came out; of lengths, the worst."""
     told = {(group["key"][0], 0): group["predictors"][PREDICTOR] for group in lengths}
-    everything = total["predictors"][PREDICTOR]
-    found = []
-    if everything["answered_right"]:
-        share = everything["answered_right"]["share"]
-        found.append(_share("all tilts: right of the answered", share, RIGHT))
-    found.append(_share("all tilts: answered", everything["answered_of_all"] / everything["cases"], ANSWERED))
-    return found + worst(told, "tilts", lambda k, tail: f"$k$ = {k}")
+    return _answers(total, "all tilts") + worst(told, "tilts", lambda k, tail: f"$k$ = {k}")
+
+
+def _answers(total: dict[str, Any], whose: str) -> list[dict[str, Any]]:
+    """How many are answered, and rightly, beside what was aimed at."""
+    told, found = total["predictors"][PREDICTOR], []
+    if told["answered_right"]:
+        found.append(_share(f"{whose}: right of the answered", told["answered_right"]["share"], RIGHT))
+    return [*found, _share(f"{whose}: answered", told["answered_of_all"] / told["cases"], ANSWERED)]
 
 
 def _share(what: str, value: float, aim: float) -> dict[str, Any]:
