@@ -15,7 +15,7 @@ import sympy as sp
 from sympy.polys.fields import FracElement, FracField
 
 from proofs.claim import Claim, Judgement
-from proofs.compare import compare, math
+from proofs.compare import AS_WRITTEN, compare, math
 
 beta, eta = sp.symbols("beta eta", positive=True)
 n, tau = sp.symbols("n tau", positive=True, integer=True)
@@ -56,6 +56,36 @@ SHADOW = Claim(
     printed=eta * beta / (1 - beta),
     planted=eta / (1 - beta),
     judge=judge_shadow,
+)
+
+# %% [markdown]
+# ## Settled steps
+# Along curvature λ one step maps (θ, m) linearly. With ηλ = ε the two factors that it has are the roots of
+# r² − (1 + β − (1−β)ε) r + β. One of them starts from 1 and is what is left once momentum has settled: it
+# falls behind the flow's e^{−ε} by plain steps' ½ε², and by ε² for each step of the shadow's lag.
+
+
+# %%
+def judge_settled(printed: sp.Expr) -> Judgement:
+    """Printed: c in log r = −ε − cε² + O(ε³)."""
+    size, c = sp.symbols("epsilon c")
+    r = sp.exp(-size - c * size**2)
+    left = sp.series(r**2 - (1 + beta - (1 - beta) * size) * r + beta, size, 0, 3).removeO()
+    if sp.simplify(left.coeff(size, 0)) != 0 or sp.simplify(left.coeff(size, 1)) != 0:
+        return Judgement("false", "the root that starts from 1 does not fall by ε")
+    (derived,) = sp.solve(left.coeff(size, 2), c)
+    return compare({"c": printed}, {AS_WRITTEN: {"c": sp.factor(derived)}}, "½ + β/(1−β)")
+
+
+SETTLED = Claim(
+    id="momentum-settled",
+    source="extension: optimizers",
+    statement="along curvature λ a settled step of momentum leaves e^{−ηλ − c(ηλ)²}, c being ½ and the lag",
+    latex=r"\log r = -\eta\lambda - \Big( \frac12 + \frac{\beta}{1 - \beta} \Big) (\eta\lambda)^2 "
+    r"+ O(\eta^3)",
+    printed=sp.Rational(1, 2) + beta / (1 - beta),
+    planted=beta / (1 - beta),
+    judge=judge_settled,
 )
 
 # %% [markdown]
@@ -205,4 +235,4 @@ COLD = Claim(
     judge=judge_cold,
 )
 
-CLAIMS = [SHADOW, MEMORY, WARM, COLD]
+CLAIMS = [SHADOW, SETTLED, MEMORY, WARM, COLD]

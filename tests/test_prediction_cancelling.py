@@ -145,6 +145,7 @@ def bounded(most, spread=1e4):
             predictor="frozen-curvature",
             max_products=products,
             tolerance=1e-12,
+            dynamics="flow",
         )
 
     exact, found = said(2 * SIZE), said(most)

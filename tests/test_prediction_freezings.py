@@ -231,7 +231,7 @@ BROKEN = cv.WeightSchedule(("a", "b"), UNEVEN.durations / 7, UNEVEN.weights)
     [
         (UNEVEN, {}),
         (UNEVEN, {"dynamics": "flow"}),
-        (BROKEN, {}),
+        (BROKEN, {"dynamics": "flow"}),
         (UNEVEN, {"lr": np.linspace(0.01, 0.2, 11).tolist()}),
         (UNEVEN, {"lr": np.linspace(0.01, 0.2, 11).tolist(), "dynamics": "flow"}),
     ],

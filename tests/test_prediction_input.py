@@ -1,5 +1,7 @@
 """What predictions get: numbers of any type, rates before a warmup, loaders, dropout; and bad input."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -143,7 +145,10 @@ def test_a_gradient_that_is_no_number_is_bad_input_at_the_start_and_abstained_fr
     else:
         found = ask(model, optimizer, blown)
         assert not found.answered
-        assert "not finite at step 1" in found["a"].verdict.words
+        assert (
+            "the run diverges: the loss or its gradient is not finite after 1 steps"
+            in found["a"].verdict.words
+        )
 
 
 @pytest.mark.parametrize(
@@ -159,11 +164,50 @@ def test_a_gradient_that_is_no_number_is_bad_input_at_the_start_and_abstained_fr
         ({"states": "/no/such/folder"}, "no folder"),
         ({"states": 3}, "no folder"),
         ({"predictor": ["local"]}, "predictor="),
+        ({"lr": "1e-2"}, "lr='1e-2'; give"),
+        ({"held_out": {name: iter(each) for name, each in tokens().items()}}, "in held_out is an iterator"),
     ],
 )
 def test_bad_input_is_one_clear_error(options, message):
     with pytest.raises(cv.CommuteError, match=message):
         ask(**options)
+
+
+@pytest.mark.parametrize(
+    ("constant", "said"),
+    [("lr", "lr is nan"), ("weight_decay", "weight_decay is nan"), ("eps", "eps is nan")],
+)
+def test_an_optimizer_with_a_constant_that_is_no_number_is_refused(constant, said):
+    model = network()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+    optimizer.param_groups[0][constant] = float("nan")
+    with pytest.raises(cv.CommuteError, match=f"the optimizer's {said}; give a finite one"):
+        ask(model, optimizer)
+
+
+def test_too_few_batches_for_what_auto_needs_are_counted():
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.5)
+    with pytest.raises(cv.CommuteError, match="for each of 4 steps, and domain 'a' has 2; give these"):
+        ask(model, optimizer, data=tokens(2))
+    with pytest.raises(cv.CommuteError, match="domain 'a' has 2 in each of 3 replicates; give these"):
+        ask(model, optimizer, data=tokens(6), replicates=3)
+
+
+def test_a_run_that_diverges_is_told_from_a_batch_that_is_broken_and_has_its_price():
+    def steep(model, batch):
+        loss, weight = next_token_loss(model, batch)
+        return loss + (1e3 * model[3].bias).pow(8).sum(), weight
+
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0, momentum=0.5)
+    found = ask(model, optimizer, steep)
+    words = r"the run diverges: .* after \d steps of the window; lower the learning rate"
+    assert not found.answered
+    assert re.search(words, found["a"].verdict.words)
+    assert found.cost.training_steps > 0
+    with pytest.raises(cv.CommuteError, match=words):
+        ask(model, optimizer, steep, predictor="trajectory")
 
 
 @pytest.mark.parametrize("rung", RUNGS)

@@ -162,6 +162,7 @@ def test_with_a_preconditioner_and_decay_local_and_frozen_curvature_agree_to_sec
                 predictor=rung,
                 target_model="quadratic",
                 tolerance=1e-13,
+                dynamics="flow",
             )
             for rung in ("local", "frozen-curvature")
         ]
@@ -294,10 +295,13 @@ def test_auto_abstains_where_no_rung_is_valid():
 
 
 def test_auto_says_that_the_trajectory_was_not_tried_for_want_of_batches():
-    left_out = "the trajectory was not tried: it takes a batch of every domain for each of 6 steps"
-    assert left_out in auto(3.0).notes
+    left_out = "the trajectory was not tried: it takes "
+    each = "a batch of every domain for each of 6 steps, and domain 'a' has 1"
+    assert left_out + each in auto(3.0).notes
+    replicated = auto(3.0, batches={name: each * 2 for name, each in data().items()}, replicates=2)
+    assert f"{left_out}{each} in each of 2 replicates" in replicated.notes
     halves = WeightSchedule.blocks({"a": 2.5, "b": 1.5, "c": 2.0})
-    assert "the trajectory was not tried: it takes whole steps" in auto(3.0, halves).notes
+    assert f"{left_out}whole steps, and durations are [2.5, 1.5, 2.0]" in auto(3.0, halves).notes
     assert left_out not in auto(1e-3).notes
     assert left_out not in auto(3.0, batches={name: found * 6 for name, found in data().items()}).notes
 

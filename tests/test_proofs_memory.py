@@ -129,6 +129,27 @@ def test_the_shadow_of_momentum_moves_by_plain_steps(numbers, tenths, size):
         assert theta - ahead * m == before - eta * g  # exact
 
 
+def left_by_a_settled_step(c, beta, sizes):
+    """How the distance of log r from −ε − cε² falls: the slope over ε, with r from the recursion itself."""
+    off = []
+    for size in sizes:
+        step = np.array(
+            [[1 - (1 - beta) * size, -beta], [(1 - beta) * size, beta]]
+        )  # of (θ, m) with λ = η = 1
+        settled = np.log(np.abs(np.linalg.eigvals(step)).max())
+        off.append(abs(settled + size + c * size**2))
+    return np.log(off[0] / off[1]) / np.log(sizes[0] / sizes[1])
+
+
+@given(st.integers(0, 9))
+def test_a_settled_step_of_momentum_leaves_what_its_bend_says(tenths):
+    beta = tenths / 10
+    sizes = 0.02 * (1 - beta) ** 2 * np.array([1.0, 0.5])
+    exact, wrong = (float(data("momentum-settled").subs(momentum.beta, beta)) for data in (printed, planted))
+    assert left_by_a_settled_step(exact, beta, sizes) > 2.8  # order
+    assert left_by_a_settled_step(wrong, beta, sizes) < 2.2  # planted: without the ½ of plain steps
+
+
 # --- PyTorch's AdamW
 
 

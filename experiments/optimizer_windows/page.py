@@ -130,7 +130,8 @@ def _dear(result: dict[str, Any], origin: str) -> list[Block]:
             '`predictor="auto"` takes it under AdamW: one pair of tilts, both swaps and that tilt against '
             "constant weights, from the last two starts, the pair's own losses and the mixture's; “Tilts of "
             "AdamW windows at Gauss points” has three pairs and starts, and more seeds. Frozen curvature, of "
-            "the start alone (`freezings=0`), and order 3, with the optimizer's preconditioner, were asked "
+            'the start alone and as a flow (`freezings=0, dynamics="flow"`), and order 3, with the '
+            "optimizer's preconditioner, were asked "
             "for three pairs of tilts and both swaps from every start, the same targets; memory, which has "
             "the optimizer's buffers alone, for every case and target. Columns of a row are therefore not "
             "of the same cases. All go up to the lengths shown."
@@ -172,7 +173,8 @@ def _validity(result: dict[str, Any], name: str, origin: str) -> list[Block]:
         Paragraph(
             "For SGD, momentum and AdamW in float64, with the same batch at every step, so that nothing is "
             "left but the predictor's own error, and with frozen curvature that takes its models anew on the "
-            "way, unlike in the tables above; and last with minibatches, where what is predicted from "
+            "way, unlike in the tables above, under momentum and AdamW as a flow as there; and last with "
+            "minibatches, where what is predicted from "
             "other batches also has their noise. Below the dashed line a prediction is good to a tenth, "
             "above the other one it is worth nothing."
         ),

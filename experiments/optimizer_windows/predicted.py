@@ -195,6 +195,7 @@ def slow(settings: Settings, start: Checkpoint) -> dict[str, dict[str, Any]]:
                         tolerance=1e-3,
                         max_products=40,
                         freezings=0,
+                        dynamics="flow",
                         target_model="quadratic",
                     )
                 )

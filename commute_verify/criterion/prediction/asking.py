@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -120,6 +120,8 @@ def ask(
             "at most half of the window"
         )
     chosen = _dynamics(options.dynamics, window, rule)
+    if chosen == "flow" and options.dynamics == "auto":
+        window = replace(window, bend=rule.bend, lag=rule.lag)
     tally = Tally()
     parts = zip(
         dealt(fields, options.replicates, "domains"),

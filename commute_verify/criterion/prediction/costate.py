@@ -137,11 +137,18 @@ class Training:
         name = self.fields.names[k]
         torch.manual_seed(self.seed + s * len(self.fields.names) + k)
         taken = self._taken(s)
+        batch = self.fields.batches[name][taken]
         with located(f"domain {name!r}, batch {taken + 1}"):
-            found = self.fields.derivatives(at, self.fields.batches[name][taken], directions, name)
-            if not bool(found.gradient.isfinite().all()):
-                kind = CommuteError if at is self.fields.theta else NotFiniteError
-                raise kind(f"the gradient is not finite at step {s} of the window")
+            try:
+                found = self.fields.derivatives(at, batch, directions, name)
+                if not bool(found.gradient.isfinite().all()):
+                    kind = CommuteError if at is self.fields.theta else NotFiniteError
+                    raise kind(f"the gradient is not finite at step {s} of the window")
+            except NotFiniteError as error:
+                if at is not self.fields.theta:
+                    self.fields.derivatives(self.fields.theta, batch, (), name)
+                    raise _diverged(s) from error
+                raise
         return found
 
     def _taken(self, s: int) -> int:
@@ -154,7 +161,11 @@ class Training:
         torch.manual_seed(self.seed + len(self.rates) * len(self.fields.names))
         losses, u = np.zeros(len(mixing)), at.new_zeros((len(mixing), at.numel()))
         for k in np.flatnonzero(mixing.any(axis=0)).tolist():
-            loss, g = held_out.loss_and_gradient(k, at)
+            try:
+                loss, g = held_out.loss_and_gradient(k, at)
+            except NotFiniteError as error:
+                held_out.loss_and_gradient(k, held_out.theta)
+                raise _diverged(len(self.rates)) from error
             losses += mixing[:, k] * loss
             u += at.new_tensor(mixing[:, k].tolist())[:, None] * g
         none = at.new_zeros(())
@@ -163,3 +174,11 @@ class Training:
             torch.zeros_like(u) if self.optimizer.remembers else none,
             torch.zeros_like(u) if self.optimizer.adaptive else none,
         )
+
+
+def _diverged(steps: int) -> DivergenceError:
+    """For a loss that is a number where the window starts, and none after some steps."""
+    return DivergenceError(
+        f"the run diverges: the loss or its gradient is not finite after {steps} steps of the window; lower "
+        "the learning rate, or shorten the window"
+    )

@@ -51,7 +51,7 @@ class Descended:
     the longest gradient of a batch that clipping would meet.
     """
 
-    parts: int
+    parts: Sequence[Part]
     exact: bool
     ways: tuple[Passage, Passage]
     quadratic: Array
@@ -124,9 +124,7 @@ def _descended(question: Question, model: QuadraticModel, parts: Sequence[Part])
     excess = evaluated if question.target_model == "evaluated" else quadratic
     exact = question.dynamics == "steps" and len(parts) == window.length
     drift = max(map(_drift, ways))
-    return Descended(
-        len(parts), exact, ways, quadratic, evaluated, excess, slopes, drift, question.fields.longest
-    )
+    return Descended(parts, exact, ways, quadratic, evaluated, excess, slopes, drift, question.fields.longest)
 
 
 def _nearer(question: Question, found: Descended) -> float | None:

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from commute_verify.criterion.prediction.answer import DivergenceError
 from commute_verify.criterion.prediction.clock import Clock
 from commute_verify.criterion.prediction.coordinates import outward
 from commute_verify.criterion.prediction.krylov import descend
@@ -27,10 +28,11 @@ Array = NDArray[np.float64]
 
 
 class Stage(NamedTuple):
-    """Weights (K,) in the surface's order, and how long they hold."""
+    """Weights (K,) in the surface's order, and how long they hold; they take hold ``late``, in flow time."""
 
     weights: Array
     clock: Clock
+    late: float = 0.0
 
 
 class Reached(NamedTuple):
@@ -38,6 +40,7 @@ class Reached(NamedTuple):
 
     ``error`` bounds the error of D^{-1/2} d, roundoff included, and ``length`` is that of the way there.
     ``products`` counts a mixture's Hessian-vector products in each stage, those that start it included.
+    ``moment`` (n,) is the gradient D^{1/2} ∇L that momentum has settled from; None where nobody asks.
     """
 
     displacement: Tensor
@@ -47,6 +50,7 @@ class Reached(NamedTuple):
     lowest: float = 0.0
     highest: float = 0.0
     growth: float = 1.0
+    moment: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +95,8 @@ class QuadraticModel:
         """How far a schedule that has come to ``reached`` comes after all stages, earliest first.
 
         An error made before a stage is carried on by it: it grows only by negative curvature, or by steps
-        that are too long. ``visit`` is called with the weights of each stage and d at its two ends.
+        that are too long. ``visit`` is called with the weights of each stage and d at its two ends. Raises
+        DivergenceError where rounding grows to all there is.
         """
         root = None if self.D is None else self.D.sqrt()
         at = self.at
@@ -114,23 +119,41 @@ class QuadraticModel:
                 turned = operator(x)
                 b = b + turned
                 size += float(torch.linalg.vector_norm(turned))
+            begin, jumped = reached.displacement, 0.0
+            if late := stage.late and reached.moment is not None:
+                jump = stage.late * (b - reached.moment)
+                begin = begin + (jump if root is None else root * jump)
+                b = b + operator(jump)
+                jumped = float(torch.linalg.vector_norm(jump))
             found = descend(
                 operator, b, stage.clock, tolerance=self.tolerance, max_products=self.max_products
             )
+            grown = reached.growth * found.growth
+            if grown * eps > 1:
+                raise DivergenceError(
+                    f"curvature from {found.lowest:.3g} to {found.highest:.3g} amplifies errors by "
+                    f"{grown:.3g} on the way, so that nothing but rounding is left; shorten the window, or "
+                    "lower the learning rate"
+                )
             step = found.displacement if root is None else root * found.displacement
-            d = reached.displacement + step
+            d = begin + step
             if visit is not None:
-                for end in (reached.displacement, d):
+                for end in (begin, d):
                     visit(w, end)
+            moment = None
+            if reached.moment is not None:
+                moment = b + operator(found.displacement)
             way, left = (float(torch.linalg.vector_norm(v)) for v in (found.displacement, b))
             rounding = eps * size * (way / left if left else stage.clock.time)
+            carried = reached.error * (1 + stage.late * found.highest if late else 1.0)
             reached = Reached(
                 d,
-                reached.error * found.growth + found.error + rounding,
-                reached.length + way,
-                (*reached.products, found.products + moved),
+                carried * found.growth + found.error + rounding,
+                reached.length + way + jumped,
+                (*reached.products, found.products + moved + bool(late) + (moment is not None)),
                 min(reached.lowest, found.lowest),
                 max(reached.highest, found.highest),
-                reached.growth * found.growth,
+                grown,
+                moment,
             )
         return reached

@@ -23,6 +23,9 @@ from commute_verify.criterion.prediction.window import START, Part
 SETTLED = 0.1
 """How far an excess may be from that of the number of freezings before, relative to the larger."""
 AGAIN = "what freezing the curvature more often changes"
+DISCRETE = 0.3
+"""How far the excess of a flow may be from that of the flow bent to follow discrete steps, as above."""
+STEPS = "what discrete steps change of the flow's excess"
 
 Tried = Sequence[Descended | Exception]
 """What came of each number of freezings: 1, 2, 4 and so on."""
@@ -56,8 +59,12 @@ def frozen_curvature(question: Question) -> Found:
         fields.longest = at_start
         ended = [near_enough(question, model, [START])]
     last = ended[-1]
+    judged = [
+        decisive([one, *more])
+        for one, more in zip(_judged(last, tried), _as_steps(question, model, last), strict=True)
+    ]
     fields.longest = last.longest
-    return Found(last.excess, _judged(last, tried), _notes(question, last))
+    return Found(last.excess, judged, _notes(question, last))
 
 
 def _finer(question: Question) -> Iterator[list[Part]]:
@@ -85,7 +92,27 @@ def _judged(found: Descended, tried: Tried) -> list[Verdict]:
         for error, value in zip(found.error.tolist(), found.excess.tolist(), strict=True)
     ]
     judged = zip(near, found.checks(), _settled(found, tried), strict=True)
-    return [decisive([first, *rest, last]) for first, rest, last in judged]
+    return [decisive([grown, first, *rest, last]) for first, (grown, *rest), last in judged]
+
+
+def _as_steps(question: Question, model: QuadraticModel, found: Descended) -> list[list[Verdict]]:
+    """For every target whether a flow may stand for discrete steps, where it does."""
+    window, optimizer = question.window, question.optimizer
+    if not window.bend:
+        return [[] for _ in question.targets]
+    steep = float(window.rates.max()) * max(end.highest for end in found.ends)
+    bears = verdict(
+        "learning rate · λ_max", steep, optimizer.bears, "which steps bear without overshooting up to"
+    )
+    flow = replace(question, window=replace(window, bend=0.0, lag=0.0))
+    try:
+        straight = near_enough(flow, replace(model, tolerance=found.tolerance), found.parts).excess.tolist()
+    except FAILURES:
+        straight = [math.nan] * len(found.excess)
+    return [
+        [bears, verdict(STEPS, apart(value, other), DISCRETE, "allowed")]
+        for value, other in zip(found.excess.tolist(), straight, strict=True)
+    ]
 
 
 def _settled(found: Descended, tried: Tried) -> list[Verdict]:
@@ -107,7 +134,7 @@ def _settled(found: Descended, tried: Tried) -> list[Verdict]:
 def _notes(question: Question, found: Descended) -> tuple[str, ...]:
     ends, window = found.ends, question.window
     reach = window.flow_time() * max(end.highest for end in ends)
-    times = "once" if found.parts == 1 else f"{found.parts} times"
+    times = "once" if len(found.parts) == 1 else f"{len(found.parts)} times"
     where = "at the start" if found.ways[0].model.centre is None else f"{times} on the way"
     again = "" if found.tolerance == question.tolerance else f", to a tolerance of {found.tolerance:.1g}"
     what = (

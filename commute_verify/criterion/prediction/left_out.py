@@ -37,16 +37,17 @@ def against_memory(
     """Abstain where the optimizer's memory outlasts a stage, or would alone do much beside what is predicted.
 
     A prediction without memory takes the first moment for what it settles to, after 1 / (1 − β₁) steps.
+    Frozen curvature knows of it to first order in the learning rate, and of second moments nothing.
     """
     window, optimizer = questions[0].window, questions[0].optimizer
     if not window.whole:
         off = verdict("the optimizer's memory over the prediction", math.nan, MEMORY, "known on whole steps;")
-        return [off] * len(verdicts), "the optimizer's memory is left out, and not known on broken steps"
+        return [off] * len(verdicts), "the optimizer's memory is not known on broken steps"
     own = np.mean([memory(question).excess for question in questions], axis=0)
     shortest = min(float(s.durations.min()) for s in (window.schedule, window.reference))
     lasting = verdict(
         "steps that the optimizer remembers over those of the shortest stage",
-        1 / (1 - (optimizer.betas[0] if optimizer.adaptive else optimizer.momentum)) / shortest,
+        1 / (1 - optimizer.fading) / shortest,
         REMEMBERED,
         "allowed",
     )
@@ -55,7 +56,7 @@ def against_memory(
         share = abs(effect) / abs(value) if value else math.inf
         beside = verdict("the optimizer's memory over the prediction", float(share), MEMORY, "allowed")
         checked.append(next((v for v in (judged, lasting, beside) if not v.valid), judged))
-    return checked, "the optimizer's memory is left out of the prediction, and judged beside it"
+    return checked, "what the optimizer's memory does by itself is judged beside the prediction"
 
 
 def against_skipping(question: Question, verdicts: list[Verdict]) -> tuple[list[Verdict], tuple[str, ...]]:

@@ -67,9 +67,50 @@ class Optimizer:
         return self.adaptive or self.momentum != 0
 
     @property
+    def fading(self) -> float:
+        """How much of its first moment a step keeps: μ, or β₁."""
+        return self.betas[0] if self.adaptive else self.momentum
+
+    @property
+    def lag(self) -> float:
+        """By how many steps a gradient moves the parameters late in the mean: μ / (1 − μ).
+
+        For Nesterov μ² / (1 − μ).
+        """
+        kept = self.fading**2 if self.nesterov else self.fading
+        return kept / (1 - self.fading)
+
+    @property
+    def bend(self) -> float:
+        """c in −ηλ − c(ηλ)²: the log of what a settled step leaves along curvature λ, to second order.
+
+        c = ½ + ``lag``; η is the rate that momentum settles to.
+        """
+        return 0.5 + self.lag
+
+    @property
+    def bears(self) -> float:
+        """The ηλ up to which settled steps contract at least as fast as momentum itself fades.
+
+        (1 + √μ) / (1 − √μ), and 1 / (1 − μ) for Nesterov; beyond, they overshoot.
+        """
+        if self.nesterov:
+            return 1 / (1 - self.fading)
+        root = math.sqrt(self.fading)
+        return (1 + root) / (1 - root)
+
+    @property
     def drifts(self) -> bool:
         """Whether a step moves a parameter whose gradient is 0: by memory, or by weight decay."""
         return self.remembers or isinstance(self.decay, Tensor) or self.decay != 0
+
+    def moment(self, n: Tensor) -> Tensor:
+        """The first moment (n,) as the gradient that it would have settled from; 0 where it is at rest."""
+        if self.first is None:
+            return torch.zeros_like(n)
+        if self.adaptive:
+            return self.first
+        return self.first * (1 - self.momentum) / (1 - self.dampening)
 
     def preconditioner(self, n: Tensor) -> Tensor | None:
         """D (n,), frozen second moments and relative learning rates; None where D = 1.
@@ -154,6 +195,11 @@ def read_optimizer(
     for switch in ("amsgrad", "maximize"):
         if any(group.get(switch) for group in groups):
             raise CommuteError(f"{type(given).__name__} with {switch} is not supported; switch it off")
+    for key in ("lr", "weight_decay", "momentum", "dampening", "betas", "eps"):
+        for group in groups:
+            value = group.get(key, 0.0)
+            if not all(map(math.isfinite, value if isinstance(value, tuple | list) else (value,))):
+                raise CommuteError(f"the optimizer's {key} is {value}; give a finite one")
     lr = float(given.param_groups[0]["lr"])
     rates = [float(group["lr"]) for group in groups]
     if not lr and not any(rates):  # before a warmup: groups keep the ratios of what they warm up to

@@ -4,7 +4,8 @@ The window is cut into one part, two, four … of one flow time, or of as many s
 each, the schedule descends to its middle by the models of where the part starts, and then, by the models of
 that middle, through the whole of it: the exponential midpoint rule, whose error falls with the square of a
 part's length. On quadratics nothing changes, and a part that is one step of SGD is that step. What the
-descents to the middle take, and their errors, are not in ``end``: they only place the models.
+descents to the middle take, and their errors, are not in ``end``: they only place the models. What they see
+of curvature is: models that are placed by amplified errors are no better than these.
 Source: the exponential midpoint rule, as in Hochbruck and Ostermann (2010).
 """
 
@@ -16,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from commute_verify.criterion.prediction.frozen import QuadraticModel, Reached, Stage
 from commute_verify.criterion.prediction.question import Question
@@ -39,7 +41,7 @@ def passage(
     """The schedule's way in parts; ``model`` is that of θ, where the first of them starts."""
     window, dynamics, fields = question.window, question.dynamics, question.fields
     visit = None if question.optimizer.clip is None else lambda w, d: fields.watch(w, fields.theta + d)
-    end = Reached(torch.zeros_like(fields.theta))
+    end = Reached(torch.zeros_like(fields.theta), moment=_moment(question, model) if window.lag else None)
     for number, (begin, before, after, last) in enumerate(parts):
         stages = window.stages(schedule, dynamics, (begin, last))
         trained = np.flatnonzero(_average(stages)).tolist()
@@ -48,8 +50,25 @@ def passage(
             near = here.run(window.stages(schedule, dynamics, (begin, before)), end)
             far = here.run(window.stages(schedule, dynamics, (before, after)), near)
             here = model.frozen_at((near.displacement + far.displacement) / 2, trained)
-        end = here.run(stages, end, visit)
+            end = _with_what_was_seen(here.run(stages, end, visit), far)
+        else:
+            end = here.run(stages, end, visit)
     return Passage(end, here, _average(stages))
+
+
+def _with_what_was_seen(end: Reached, middle: Reached) -> Reached:
+    """The end, with the extremes of curvature and of growth on the way to the middle."""
+    return end._replace(
+        lowest=min(end.lowest, middle.lowest),
+        highest=max(end.highest, middle.highest),
+        growth=max(end.growth, middle.growth),
+    )
+
+
+def _moment(question: Question, model: QuadraticModel) -> Tensor:
+    """D^{1/2} m (n,), m being the first moment that the window starts with."""
+    moment = question.optimizer.moment(question.fields.theta)
+    return moment if model.D is None else model.D.sqrt() * moment
 
 
 def _average(stages: Sequence[Stage]) -> Array:

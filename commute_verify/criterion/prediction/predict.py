@@ -106,11 +106,12 @@ def predict_excess_loss(
       until every target is answered: its excess changed by at most a tenth, and nothing else speaks against
       it. Parts that are single steps are the run itself. The models of the start, for 0, and of one part that
       is longer have nothing to be compared with: a value, and an abstention. ``dynamics="steps"`` takes the
-      discrete steps of plain SGD, "flow" gradient flow, and durations that are no whole numbers too; "auto"
-      takes steps where the optimizer has no memory. Adam's second moments are a frozen preconditioner, and
-      weight decay is a drift. ``target_model="evaluated"`` takes the targets themselves at the predicted
-      points, "quadratic" their quadratic models, from where the last models are. ``max_products`` bounds the
-      products of a stage.
+      discrete steps of plain SGD, "flow" gradient flow. "auto" takes steps under plain SGD, where durations
+      are whole; elsewhere it takes the flow bent to follow discrete steps to second order, each stage late by
+      what momentum holds back, and answers where both change less than 0.3 of the excess and no step
+      overshoots. Adam's second moments are a frozen preconditioner, and weight decay is a drift.
+      ``target_model="evaluated"`` takes the targets themselves at the predicted points, "quadratic" their
+      quadratic models, from where the last models are. ``max_products`` bounds the products of a stage.
     - ``trajectory``: the exact first variation along the run to come, through the optimizer's own update,
       its memory, decay, clipping and learning rates. Step s takes batch s of every domain, weighted. From
       the reference to the schedule it is integrated at ``points`` Gauss points, three by default, and both
@@ -245,24 +246,22 @@ def _auto(questions: list[Question], tally: Tally) -> Prediction:
     first = questions[0]
     alone = first.optimizer.remembers or not first.fields.repeats()
     rungs = [] if alone else ["local", "frozen-curvature"]
-    length = first.window.schedule.duration
-    need = f"a batch of every domain for each of {length:g} steps" if first.window.whole else "whole steps"
-    if first.window.whole and all(
-        len(batches) >= first.window.length for q in questions for batches in q.fields.batches.values()
-    ):
+    need = _trajectory_misses(questions)
+    if need is None:
         rungs.append("trajectory")
     if not rungs:
         raise CommuteError(
-            f"an optimizer that remembers, or a model with dropout, needs the trajectory, and that {need}; "
-            "give those, or name a predictor"
+            f"an optimizer that remembers, or a model with dropout, is predicted by the trajectory, which "
+            f"takes {need}; give these, or name a predictor"
         )
     tried: list[Prediction] = []
     best: dict[str, Predicted] = {}
     for rung in rungs:
+        before = tally.gradients, tally.products
         try:
             tried.append(_predicted(rung, questions, tally))
         except (DivergenceError, NotFiniteError) as error:
-            tried.append(_diverged(rung, first, str(error)))
+            tried.append(_diverged(rung, first, str(error), _since(before, tally)))
         best |= {
             name: found
             for name, found in tried[-1].excess.items()
@@ -283,11 +282,26 @@ def _auto(questions: list[Question], tally: Tally) -> Prediction:
     return Prediction("auto", best, total, notes, tuple(tried))
 
 
-def _diverged(rung: str, question: Question, why: str) -> Prediction:
+def _trajectory_misses(questions: list[Question]) -> str | None:
+    """What the trajectory takes and does not find; None where it has everything."""
+    first = questions[0]
+    if not first.window.whole:
+        return f"whole steps, and durations are {first.window.schedule.durations.tolist()}"
+    for name, batches in first.fields.batches.items():
+        if len(batches) < first.window.length:
+            each = f" in each of {len(questions)} replicates" if len(questions) > 1 else ""
+            return (
+                f"a batch of every domain for each of {first.window.length} steps, and domain {name!r} has "
+                f"{len(batches)}{each}"
+            )
+    return None
+
+
+def _diverged(rung: str, question: Question, why: str, spent: Tally) -> Prediction:
     """An abstention where a rung came upon numbers that are none."""
     judged = Verdict(False, "a number that is none", math.nan, 0.0, f"abstains: {why}")
     excess = {name: Predicted(math.nan, math.nan, judged, rung) for name in question.targets}
-    return Prediction(rung, excess, question.cost(Tally()), (why,))
+    return Prediction(rung, excess, question.cost(spent), (why,))
 
 
 def _predicted(rung: str, questions: list[Question], tally: Tally) -> Prediction:
@@ -303,10 +317,15 @@ def _predicted(rung: str, questions: list[Question], tally: Tally) -> Prediction
         notes = (*notes, note)
     verdicts, told = against_skipping(first, verdicts)
     notes += told
-    spent = Tally()
-    spent.gradients, spent.products = tally.gradients - before[0], tally.products - before[1]
     excess = {
         name: Predicted(float(value), float(error), judged, rung)
         for name, value, error, judged in zip(first.targets, mean, stderr, verdicts, strict=True)
     }
-    return Prediction(rung, excess, first.cost(spent), notes)
+    return Prediction(rung, excess, first.cost(_since(before, tally)), notes)
+
+
+def _since(before: tuple[int, int], tally: Tally) -> Tally:
+    """What has been spent since (gradients, products)."""
+    spent = Tally()
+    spent.gradients, spent.products = tally.gradients - before[0], tally.products - before[1]
+    return spent

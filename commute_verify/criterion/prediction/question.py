@@ -76,12 +76,13 @@ def listed(domains: Mapping[str, Iterable[Batch]], what: str) -> dict[str, list[
             iterator = iter(apart(batches))
         except TypeError:
             raise CommuteError(
-                f"domain {name!r} is {type(batches).__name__}, which holds no batches; give a list or a "
-                "DataLoader"
+                f"domain {name!r} in {what} is {type(batches).__name__}, which holds no batches; give a list "
+                "or a DataLoader"
             ) from None
         if iterator is batches:
             raise CommuteError(
-                f"domain {name!r} is an iterator, which can be read only once; give a list or a DataLoader"
+                f"domain {name!r} in {what} is an iterator, which can be read only once; give a list or a "
+                "DataLoader"
             )
         found[name] = list(iterator)
         if not found[name]:

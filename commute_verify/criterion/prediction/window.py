@@ -48,13 +48,16 @@ class Window:
     """Two schedules of the same domains and length, and the learning rate on the way.
 
     ``schedule`` and ``reference`` are brought to the order of ``domains``. Durations are steps; ``rates`` is
-    one learning rate for each, or a single one for all, and then durations may be any.
+    one learning rate for each, or a single one for all, and then durations may be any. A flow that stands for
+    discrete steps is bent by ``bend`` · Σ η², and starts its stages ``lag`` steps late.
     """
 
     domains: tuple[str, ...]
     schedule: WeightSchedule
     reference: WeightSchedule
     rates: Array
+    bend: float = 0.0
+    lag: float = 0.0
 
     @classmethod
     def of(
@@ -72,7 +75,7 @@ class Window:
                 f"a schedule of {first.duration} steps against one of {other.duration}; give the same length"
             )
         try:
-            rates = np.atleast_1d(np.asarray(lr, dtype=np.float64))
+            rates = np.atleast_1d(np.asarray(math.nan if isinstance(lr, str) else lr, dtype=np.float64))
         except (TypeError, ValueError, RuntimeError):
             raise CommuteError(f"lr={lr!r}; give one number, or one per step") from None
         if rates.ndim != 1 or not np.isfinite(rates).all() or (rates < 0).any():
@@ -143,9 +146,9 @@ class Window:
             first, last = max(start, begin), min(start + duration, end)
             whole = (first, last) == (start, start + duration)
             if first < last:
-                found.append(
-                    Stage(weights, self._clock(first, duration if whole else last - first, dynamics))
-                )
+                clock = self._clock(first, duration if whole else last - first, dynamics)
+                late = self.lag * self._rate(first) if self.lag and first == start else 0.0
+                found.append(Stage(weights, clock, late))
             start += duration
         return found
 
@@ -191,15 +194,24 @@ class Window:
 
     def _clock(self, start: float, duration: float, dynamics: Dynamics) -> Clock:
         if dynamics == "flow":
-            if self.rates.size == 1:
-                return Flow(float(self.rates[0]) * duration)
-            done = np.append(0.0, np.cumsum(self.rates))
-            before, after = np.interp([start, start + duration], np.arange(len(done)), done)
-            return Flow(float(after - before))
+            bend = self.bend * self._sum(2, start, duration) if self.bend else 0.0
+            return Flow(self._sum(1, start, duration), bend)
         _ = self.length
         if self.rates.size == 1:
             return Steps(np.full(round(duration), self.rates[0]))
         return Steps(self.rates[round(start) : round(start + duration)])
+
+    def _rate(self, at: float) -> float:
+        return float(self.rates[0 if self.rates.size == 1 else int(at)])
+
+    def _sum(self, power: int, start: float, duration: float) -> float:
+        """Σ η^power over a span, parts of steps counted as such."""
+        rates = self.rates**power
+        if rates.size == 1:
+            return float(rates[0]) * duration
+        done = np.append(0.0, np.cumsum(rates))
+        before, after = np.interp([start, start + duration], np.arange(len(done)), done)
+        return float(after - before)
 
 
 def _halved(a: int, b: int) -> list[int]:

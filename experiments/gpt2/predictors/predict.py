@@ -142,6 +142,7 @@ def _named(
             tolerance=settings.tolerance,
             max_products=settings.products,
             freezings=0,
+            dynamics="flow",
             target_model="quadratic",
         )
     except DivergenceError:

@@ -94,7 +94,8 @@ def blocks(comparison: Comparison, predictions: Mapping[str, Any]) -> list[Block
             f"Order 3, under Adam's preconditioner, takes {settings['local']} sequences of each language. "
             "Memory takes the optimizer's buffers alone, frozen curvature the domains' quadratic models of "
             f"the checkpoint, under Adam's preconditioner ({settings['frozen']} sequences of each language, "
-            f"at most {settings['products']} products a stage, `freezings=0`). The trajectory is "
+            f"at most {settings['products']} products a stage, a flow: "
+            '`freezings=0, dynamics="flow"`). The trajectory is '
             "the first variation along the run to come: one sweep of one replicate for all tilts, whose "
             "“answers” are the tilts within 0.2 of the swept weights, which is all that such a sweep can "
             "judge itself by; and, as `predict_excess_loss` takes it since, three points between the two "

@@ -1,0 +1,199 @@
+"""Frozen curvature where a flow stands for discrete steps; exact recursions in NumPy beside."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from commute_verify import WeightSchedule
+from commute_verify.criterion.prediction import frozen_curvature
+from commute_verify.criterion.prediction.clock import Flow
+from commute_verify.criterion.prediction.optimizer import Optimizer
+from commute_verify.criterion.prediction.predict import predict_excess_loss
+
+A = {"a": np.diag([1.0, 0.3]), "b": np.array([[0.7, 0.4], [0.4, 0.7]])}
+CENTRE = {"a": np.array([1.0, 0.0]), "b": np.array([0.0, 1.0])}
+THETA, VELOCITY = np.array([0.4, -0.7]), np.array([0.5, 0.3])
+RULES = ("heavy ball", "nesterov", "adam")
+
+
+class Point(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.theta = torch.nn.Parameter(torch.tensor(THETA))
+
+
+def half_square(model, batch):
+    matrix, centre = batch
+    away = model.theta - centre
+    return 0.5 * away @ matrix @ away, 1.0
+
+
+DATA = {name: [(torch.tensor(A[name]), torch.tensor(CENTRE[name]))] for name in A}
+
+
+def optimizer(rule, model, lr, mu, velocity=VELOCITY):
+    """The rule with a first moment of ``velocity``, and second moments that nothing moves."""
+    if rule != "adam":
+        made = torch.optim.SGD(model.parameters(), lr=lr, momentum=mu, nesterov=rule == "nesterov")
+        made.state[model.theta]["momentum_buffer"] = torch.tensor(velocity)
+        return made
+    made = torch.optim.Adam(model.parameters(), lr=lr, betas=(mu, 1 - 1e-12), eps=1e-12)
+    made.state[model.theta] = {
+        "step": torch.tensor(1e14, dtype=torch.float64),
+        "exp_avg": torch.tensor((1 - mu) * velocity),
+        "exp_avg_sq": torch.ones(2, dtype=torch.float64),
+    }
+    return made
+
+
+def run(rule, rows, lr, mu, velocity=VELOCITY):
+    """Both losses after the steps; ``velocity`` is that of heavy ball."""
+    theta, v = THETA.copy(), velocity.copy()
+    rate = lr * (1 - mu) if rule == "adam" else lr
+    for row in rows:
+        g = sum(w * A[name] @ (theta - CENTRE[name]) for w, name in zip(row, A, strict=True))
+        v = mu * v + g
+        theta = theta - rate * (g + mu * v if rule == "nesterov" else v)
+    return np.array([0.5 * (theta - CENTRE[n]) @ A[n] @ (theta - CENTRE[n]) for n in A])
+
+
+def swap(k, tail):
+    ways = [[[1.0, 0.0], [0.0, 1.0]], [[0.0, 1.0], [1.0, 0.0]]]
+    mixed, durations = [[0.5, 0.5]] * bool(tail), [k, k] + [tail] * bool(tail)
+    return [WeightSchedule(("a", "b"), durations, way + mixed) for way in ways]
+
+
+def pair(rule, k, tail, lr, mu, velocity=VELOCITY, **options):
+    """What is predicted of a swap, and what both runs say."""
+    schedule, other = swap(k, tail)
+    model = Point()
+    found = predict_excess_loss(
+        model,
+        half_square,
+        DATA,
+        schedule,
+        {name: {name: 1.0} for name in A},
+        against=other,
+        optimizer=optimizer(rule, model, lr, mu, velocity),
+        predictor="frozen-curvature",
+        tolerance=1e-12,
+        **options,
+    )
+    ends = [
+        run(rule, np.repeat(s.weights, s.durations.astype(int), axis=0), lr, mu, velocity)
+        for s in (schedule, other)
+    ]
+    return found, ends[0] - ends[1]
+
+
+def recursion(nesterov, mu, steep):
+    """(x, v) after a step on ½ x², whose settled rate is ``steep``."""
+    rate = steep * (1 - mu)
+    if nesterov:
+        return np.array([[1 - rate * (1 + mu), -rate * mu**2], [1.0, mu]])
+    return np.array([[1 - rate, -rate * mu], [1.0, mu]])
+
+
+@given(st.floats(0.0, 0.9), st.booleans())
+def test_a_settled_step_leaves_what_the_bend_says_to_third_order(mu, nesterov):
+    rule = Optimizer("sgd", 1.0, momentum=mu, nesterov=nesterov)
+    errors, plain = [], []
+    for steep in np.array([1.0, 0.5]) * 0.01 * (1 - mu) ** 2:
+        left = np.log(np.abs(np.linalg.eigvals(recursion(nesterov, mu, steep))).max())
+        errors.append(abs(left + steep + rule.bend * steep**2))
+        plain.append(abs(left + steep + (rule.bend + 0.2) * steep**2))  # planted: another bend
+    assert errors[0] / errors[1] > 6  # of third order: 8
+    assert plain[0] / plain[1] < 6
+
+
+@given(st.floats(0.1, 0.9), st.booleans(), st.floats(-2.0, 2.0))
+def test_what_settles_starts_late_by_the_lag(mu, nesterov, moment):
+    rule = Optimizer("sgd", 1.0, momentum=mu, nesterov=nesterov)
+    errors = []
+    for steep in np.array([1.0, 0.5]) * 0.01 * (1 - mu) ** 2:
+        values, vectors = np.linalg.eig(recursion(nesterov, mu, steep))
+        slow = int(np.abs(values).argmax())
+        x, v = 1.0, moment / (1 - mu)
+        amplitude = np.linalg.solve(vectors, [x, v])[slow] * vectors[0, slow]
+        errors.append(abs(amplitude - (x - steep * rule.lag * (moment - x))))
+    assert errors[1] < 0.3 * errors[0] + 1e-15  # of second order: a quarter
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("tail", [False, True])
+def test_what_is_left_out_is_of_second_order_in_the_learning_rate(rule, tail):
+    assert order(rule, tail) > 1.7
+
+
+@pytest.mark.parametrize("forgotten", ["bend", "lag"])
+@pytest.mark.parametrize("rule", RULES)
+def test_without_either_part_it_would_be_of_first_order(rule, forgotten, monkeypatch):
+    lag = Optimizer.lag.fget
+    monkeypatch.setattr(Optimizer, "bend", property(lambda self: 0.5 + lag(self)))
+    monkeypatch.setattr(Optimizer, forgotten, property(lambda self: 1e-9))
+    assert order(rule, True) < 1.5
+
+
+def order(rule, tail):
+    """From steps of a quarter of the length, over the same flow time."""
+    errors = []
+    for cut in (1, 4):
+        found, seen = pair(rule, 40 * cut, 30 * cut * tail, 0.02 / cut * (1 if rule == "adam" else 0.4), 0.6)
+        errors.append(np.abs([found[n].value - s for n, s in zip(A, seen, strict=True)]).max())
+    return np.log(errors[0] / errors[1]) / np.log(4)
+
+
+def answers(rule):
+    """Observed over predicted of everything that is answered, from rest and from a moment."""
+    ratios = []
+    for lr in (0.05, 0.1, 0.3):
+        for mu in (0.3, 0.7):
+            k, rate = int(10 / (1 - mu)) + 2, lr / (1 - mu) if rule == "adam" else lr
+            for tail in (0, k, 60):
+                for velocity in (np.zeros(2), VELOCITY):
+                    found, seen = pair(rule, k, tail, rate, mu, velocity)
+                    ratios += [s / found[n].value for n, s in zip(A, seen, strict=True) if found[n].answered]
+    return np.array(ratios)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_answers_under_momentum_are_right_with_a_tail_and_without(rule):
+    found = answers(rule)
+    assert len(found) >= 10
+    assert np.abs(found - 1).max() < 0.3
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_flow_that_nothing_is_held_against_would_have_wrong_signs(rule, monkeypatch):
+    monkeypatch.setattr(frozen_curvature, "DISCRETE", np.inf)
+    for part in ("bend", "lag"):
+        monkeypatch.setattr(Optimizer, part, property(lambda self: 1e-9))
+    assert answers(rule).min() < 0
+
+
+@pytest.mark.parametrize("lr", [1.2, 1.7, 1.95, 3.0])
+def test_broken_steps_of_plain_sgd_are_not_answered_where_steps_overshoot(lr, monkeypatch):
+    def asked(duration):
+        broken = WeightSchedule.blocks({"a": duration, "b": duration})
+        return predict_excess_loss(
+            Point(), half_square, DATA, broken, optimizer=lr, predictor="frozen-curvature"
+        )
+
+    found = asked(20.5)
+    assert not any(found[name].answered for name in found)
+    assert found["a"].verdict.quantity == "learning rate · λ_max"
+    monkeypatch.setattr(Optimizer, "bears", property(lambda self: np.inf))  # planted: any rate will do
+    assert any(asked(20.5)[name].answered for name in found)
+
+
+def test_a_bent_flow_solves_the_modified_equation():
+    values, flow = np.array([-0.3, 0.0, 0.5, 4.0]), Flow(2.0, 0.3)
+    x, cut = np.zeros(4), 20000
+    kappa = flow.bend / flow.time
+    for _ in range(cut):
+        half = x - flow.time / cut / 2 * (1 + kappa * values) * (1 + values * x)
+        x = x - flow.time / cut * (1 + kappa * values) * (1 + values * half)
+    assert np.allclose(-x, flow.filter(values), rtol=1e-6)
+    assert not np.allclose(-x, Flow(2.0).filter(values), rtol=1e-3)  # planted: no bend
