@@ -287,4 +287,9 @@ def test_the_page_shows_every_size_beside_the_full_study(summary):
     for words in ("Smaller and larger tilts", "Tilts of 0.05: a before b from step 6", "Tilts of 0.3 alone"):
         assert words in shown
         assert words not in repr(without)
+    told = page.sentence({"small": summary, "full": summary, "sizes": others})
+    assert f"of {3 * len(summary['rows'])} tilts and targets" in told
+    assert f"of {len(summary['rows'])} tilts and targets" in page.sentence(
+        {"small": summary, "sizes": others}
+    )
     assert repr(page.blocks({"small": summary, "sizes": others})) == repr(page.blocks({"small": summary}))

@@ -23,10 +23,13 @@ HEADS = ("cases", "resolved", "right", "ratio", "answered", "answered: right", "
 
 def sentence(results: dict[str, Any]) -> str:
     """One sentence for the head of a report."""
-    told = best(results)["all"]["predictors"][PREDICTOR]
+    studies = [best(results)]
+    if _with_sizes(results):
+        studies += results["sizes"]["sizes"]
+    told = of_every_size(studies)["all"]["predictors"][PREDICTOR]
     right = told["answered_right"]
     return (
-        "Integrated at three to five points from batches that no run has seen, it answers "
+        "Integrated at Gauss points from batches that no run has seen, it answers "
         f"{told['answered_of_all']} of {told['cases']} tilts and targets, and of the answers that can be "
         f"checked {right['count'] if right else 0} of {told['answered']} have the right sign."
     )
@@ -36,6 +39,11 @@ def best(results: dict[str, Any]) -> dict[str, Any]:
     """The larger study of those that are there."""
     chosen: dict[str, Any] = results.get("full", results["small"])
     return chosen
+
+
+def _with_sizes(results: dict[str, Any]) -> bool:
+    """Whether tilts of other sizes stand beside the full study."""
+    return {"full", "sizes"} <= results.keys()
 
 
 def blocks(results: dict[str, Any]) -> list[Block]:
@@ -210,7 +218,7 @@ def _abstained(result: dict[str, Any]) -> str:
 
 def _sizes(results: dict[str, Any]) -> list[Block]:
     """Smaller and larger tilts, alone and together with those above."""
-    if not {"full", "sizes"} <= results.keys():
+    if not _with_sizes(results):
         return []
     others = results["sizes"]["sizes"]
     whole = of_every_size([results["full"], *others])
