@@ -1,5 +1,7 @@
 """Frozen curvature where a flow stands for discrete steps; exact recursions in NumPy beside."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,15 +9,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from commute_verify import WeightSchedule
+from commute_verify.criterion.objective import Objective
 from commute_verify.criterion.prediction import frozen_curvature
 from commute_verify.criterion.prediction.clock import Flow
+from commute_verify.criterion.prediction.frozen import QuadraticModel, Reached, Stage
 from commute_verify.criterion.prediction.optimizer import Optimizer
 from commute_verify.criterion.prediction.predict import predict_excess_loss
+from commute_verify.criterion.prediction.surface import Surface
+from commute_verify.criterion.prediction.window import Window
 
 A = {"a": np.diag([1.0, 0.3]), "b": np.array([[0.7, 0.4], [0.4, 0.7]])}
 CENTRE = {"a": np.array([1.0, 0.0]), "b": np.array([0.0, 1.0])}
 THETA, VELOCITY = np.array([0.4, -0.7]), np.array([0.5, 0.3])
 RULES = ("heavy ball", "nesterov", "adam")
+STARTS = ("young adam", "fresh dampening")
+"""Rules whose first steps are unlike later ones: bias correction, and torch's first step undampened."""
+TAKEN, FLOOR = 3, 1e8
+"""Steps that the young Adam has taken, and its ε, beside which second moments are nothing."""
 
 
 class Point(torch.nn.Module):
@@ -35,27 +45,49 @@ DATA = {name: [(torch.tensor(A[name]), torch.tensor(CENTRE[name]))] for name in 
 
 def optimizer(rule, model, lr, mu, velocity=VELOCITY):
     """The rule with a first moment of ``velocity``, and second moments that nothing moves."""
-    if rule != "adam":
-        made = torch.optim.SGD(model.parameters(), lr=lr, momentum=mu, nesterov=rule == "nesterov")
-        made.state[model.theta]["momentum_buffer"] = torch.tensor(velocity)
+    if "adam" not in rule:
+        fresh = rule == "fresh dampening"
+        made = torch.optim.SGD(
+            model.parameters(),
+            lr=lr,
+            momentum=mu,
+            nesterov=rule == "nesterov",
+            dampening=mu if fresh else 0.0,
+        )
+        if not fresh:
+            made.state[model.theta]["momentum_buffer"] = torch.tensor(velocity)
         return made
-    made = torch.optim.Adam(model.parameters(), lr=lr, betas=(mu, 1 - 1e-12), eps=1e-12)
+    young = rule == "young adam"
+    made = torch.optim.Adam(
+        model.parameters(),
+        lr=lr * FLOOR if young else lr,
+        betas=(mu, 1 - 1e-12),
+        eps=FLOOR if young else 1e-12,
+    )
     made.state[model.theta] = {
-        "step": torch.tensor(1e14, dtype=torch.float64),
+        "step": torch.tensor(TAKEN if young else 1e14, dtype=torch.float64),
         "exp_avg": torch.tensor((1 - mu) * velocity),
-        "exp_avg_sq": torch.ones(2, dtype=torch.float64),
+        "exp_avg_sq": torch.full((2,), 0.0 if young else 1.0, dtype=torch.float64),
     }
     return made
 
 
 def run(rule, rows, lr, mu, velocity=VELOCITY):
-    """Both losses after the steps; ``velocity`` is that of heavy ball."""
-    theta, v = THETA.copy(), velocity.copy()
-    rate = lr * (1 - mu) if rule == "adam" else lr
-    for row in rows:
+    """Both losses after the steps, at the rate or rates; ``velocity`` is that of heavy ball."""
+    theta, m = THETA.copy(), (1 - mu) * velocity
+    rates = np.broadcast_to(lr, len(rows))
+    averaged = "adam" in rule or rule == "fresh dampening"
+    for number, (row, rate) in enumerate(zip(rows, rates, strict=True), start=1):
         g = sum(w * A[name] @ (theta - CENTRE[name]) for w, name in zip(row, A, strict=True))
-        v = mu * v + g
-        theta = theta - rate * (g + mu * v if rule == "nesterov" else v)
+        m = mu * m + (1 - mu) * g
+        if rule == "fresh dampening" and number == 1:
+            m = g
+        if rule == "young adam":
+            theta = theta - rate * m / (1 - mu ** (TAKEN + number))
+        elif rule == "nesterov":
+            theta = theta - rate * (g + mu * m / (1 - mu))
+        else:
+            theta = theta - rate * (m if averaged else m / (1 - mu))
     return np.array([0.5 * (theta - CENTRE[n]) @ A[n] @ (theta - CENTRE[n]) for n in A])
 
 
@@ -65,10 +97,13 @@ def swap(k, tail):
     return [WeightSchedule(("a", "b"), durations, way + mixed) for way in ways]
 
 
-def pair(rule, k, tail, lr, mu, velocity=VELOCITY, **options):
-    """What is predicted of a swap, and what both runs say."""
+def pair(rule, k, tail, lr, mu, velocity=VELOCITY, warmup=0):
+    """What is predicted of a swap, and what both runs say; rates may rise over the first steps."""
     schedule, other = swap(k, tail)
     model = Point()
+    steps = 2 * k + tail
+    rates = lr * np.minimum(1.0, np.arange(1, steps + 1) / warmup) if warmup else np.full(steps, lr)
+    given = (rates * (FLOOR if rule == "young adam" else 1.0)).tolist() if warmup else None
     found = predict_excess_loss(
         model,
         half_square,
@@ -77,13 +112,13 @@ def pair(rule, k, tail, lr, mu, velocity=VELOCITY, **options):
         {name: {name: 1.0} for name in A},
         against=other,
         optimizer=optimizer(rule, model, lr, mu, velocity),
+        lr=given,
         predictor="frozen-curvature",
         tolerance=1e-12,
-        **options,
     )
     ends = [
-        run(rule, np.repeat(s.weights, s.durations.astype(int), axis=0), lr, mu, velocity)
-        for s in (schedule, other)
+        run(rule, np.repeat(way.weights, way.durations.astype(int), axis=0), rates, mu, velocity)
+        for way in (schedule, other)
     ]
     return found, ends[0] - ends[1]
 
@@ -121,10 +156,15 @@ def test_what_settles_starts_late_by_the_lag(mu, nesterov, moment):
     assert errors[1] < 0.3 * errors[0] + 1e-15  # of second order: a quarter
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", RULES + STARTS)
 @pytest.mark.parametrize("tail", [False, True])
 def test_what_is_left_out_is_of_second_order_in_the_learning_rate(rule, tail):
     assert order(rule, tail) > 1.7
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_so_it_is_while_the_rate_warms_up(rule):
+    assert order(rule, True, warmup=6) > 1.7
 
 
 @pytest.mark.parametrize("forgotten", ["bend", "lag"])
@@ -136,11 +176,56 @@ def test_without_either_part_it_would_be_of_first_order(rule, forgotten, monkeyp
     assert order(rule, True) < 1.5
 
 
-def order(rule, tail):
+@pytest.mark.parametrize("rule", STARTS)
+def test_a_moment_that_forgets_how_it_started_is_caught(rule, monkeypatch):
+    def plain(self, g):
+        if self.first is None:
+            return torch.zeros_like(g)
+        return self.first if self.adaptive else self.first * (1 - self.momentum) / (1 - self.dampening)
+
+    monkeypatch.setattr(Optimizer, "moment", plain)
+    assert order(rule, True) < 1.5
+
+
+def test_stages_late_by_the_first_rate_alone_are_caught_in_a_warmup(monkeypatch):
+    monkeypatch.setattr(Window, "_rate", lambda self, at: float(self.rates[int(at)]))
+    assert order("heavy ball", True, warmup=6) < 1.5
+
+
+def test_a_stage_is_late_where_it_starts_and_not_where_a_part_of_the_window_does():
+    window = replace(Window.of("ab", swap(4, 0)[0], None, 0.1), lag=3.0, bend=3.5)
+    assert [stage.late for stage in window.stages(window.schedule, "flow")] == pytest.approx([0.3, 0.3])
+    parts = [window.stages(window.schedule, "flow", span) for span in ((0, 2), (2, 4), (4, 8))]
+    assert [stage.late for part in parts for stage in part] == pytest.approx([0.3, 0.0, 0.3])
+
+
+def test_an_error_made_before_a_late_start_is_carried_by_it():
+    """The moment that was left holds the error too, by the curvature of the stage before."""
+    before, here = np.diag([1.0, 0.3]), np.diag([1e-3, 1e-3])
+    model, matrices = Point(), {"a": before, "b": here}
+    data = {name: [(torch.tensor(matrices[name]), torch.zeros(2).double())] for name in "ab"}
+    surface = Surface(Objective.of(model, half_square), data)
+    quadratic = QuadraticModel(surface, surface.gradients(), tolerance=1e-13)
+    late = 4.5
+    stage = Stage(np.array([0.0, 1.0]), Flow(1e-9), late)
+    off = torch.tensor([1e-3, 0.0]).double()
+
+    def end(displacement, error):
+        moment = torch.tensor(before).double() @ (model.theta.detach() + displacement)
+        return quadratic.run([stage], Reached(displacement, error, highest=1.0, moment=moment))
+
+    right, wrong = end(torch.zeros(2).double(), 0.0), end(off, 1e-3)
+    apart = float((wrong.displacement - right.displacement).norm())
+    assert apart > 3 * 1e-3  # planted: an error that stays what it is would be 1e-3
+    assert apart <= wrong.error
+
+
+def order(rule, tail, warmup=0):
     """From steps of a quarter of the length, over the same flow time."""
     errors = []
     for cut in (1, 4):
-        found, seen = pair(rule, 40 * cut, 30 * cut * tail, 0.02 / cut * (1 if rule == "adam" else 0.4), 0.6)
+        lr = 0.02 / cut * (0.4 if rule in ("heavy ball", "nesterov") else 1.0)
+        found, seen = pair(rule, 40 * cut, 30 * cut * tail, lr, 0.6, warmup=warmup)
         errors.append(np.abs([found[n].value - s for n, s in zip(A, seen, strict=True)]).max())
     return np.log(errors[0] / errors[1]) / np.log(4)
 

@@ -121,7 +121,7 @@ def ask(
         )
     chosen = _dynamics(options.dynamics, window, rule)
     if chosen == "flow" and options.dynamics == "auto":
-        window = replace(window, bend=rule.bend, lag=rule.lag)
+        window = replace(window, bend=rule.bend, lag=rule.lag, fading=rule.fading)
     tally = Tally()
     parts = zip(
         dealt(fields, options.replicates, "domains"),

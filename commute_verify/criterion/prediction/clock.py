@@ -60,9 +60,9 @@ class Flow:
         return self._risen(1.0, values)
 
     def error(self, values: Array, shares: Array, lowest: float, highest: float) -> float:
-        """∫₀ᵗ e^{ν(t − s)} ((1 + κρ) |Σ_j shares_j f_s(λ_j)| + κ |Σ_j shares_j f_s'(λ_j)|) ds.
+        """∫₀ᵗ e^{ν(t − s)} ((1 + κρ) |Σ_j shares_j f_s(λ_j)| + κ |Σ_j shares_j e_s(λ_j)|) ds.
 
-        ν = max(0, −lowest), ρ is the larger of the two ends in size, and f_s' = e^{−sλ − sκλ²}.
+        ν = max(0, −lowest), ρ is the larger of the two ends in size, and e_s = e^{−sλ − sκλ²} = 1 − λ f_s.
         """
         points, widths = np.polynomial.legendre.leggauss(NODES)
         done = (points + 1) / 2

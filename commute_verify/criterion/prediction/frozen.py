@@ -40,7 +40,8 @@ class Reached(NamedTuple):
 
     ``error`` bounds the error of D^{-1/2} d, roundoff included, and ``length`` is that of the way there.
     ``products`` counts a mixture's Hessian-vector products in each stage, those that start it included.
-    ``moment`` (n,) is the gradient D^{1/2} ∇L that momentum has settled from; None where nobody asks.
+    ``moment`` (n,) is the gradient D^{1/2} ∇L that momentum has settled from; None where nobody asks. What
+    it takes is not in ``products``.
     """
 
     displacement: Tensor
@@ -119,11 +120,14 @@ class QuadraticModel:
                 turned = operator(x)
                 b = b + turned
                 size += float(torch.linalg.vector_norm(turned))
-            begin, jumped = reached.displacement, 0.0
-            if late := stage.late and reached.moment is not None:
-                jump = stage.late * (b - reached.moment)
+            begin, jumped, late = reached.displacement, 0.0, 0.0
+            if stage.late and reached.moment is not None:
+                late = stage.late
+                jump = late * (b - reached.moment)
                 begin = begin + (jump if root is None else root * jump)
-                b = b + operator(jump)
+                turned = operator(jump)
+                b = b + turned
+                size += float(torch.linalg.vector_norm(turned))
                 jumped = float(torch.linalg.vector_norm(jump))
             found = descend(
                 operator, b, stage.clock, tolerance=self.tolerance, max_products=self.max_products
@@ -138,19 +142,20 @@ class QuadraticModel:
             step = found.displacement if root is None else root * found.displacement
             d = begin + step
             if visit is not None:
-                for end in (begin, d):
+                for end in (reached.displacement, d):
                     visit(w, end)
             moment = None
             if reached.moment is not None:
                 moment = b + operator(found.displacement)
             way, left = (float(torch.linalg.vector_norm(v)) for v in (found.displacement, b))
-            rounding = eps * size * (way / left if left else stage.clock.time)
-            carried = reached.error * (1 + stage.late * found.highest if late else 1.0)
+            rounding = eps * (size * (way / left if left else stage.clock.time) + jumped)
+            steep = sum(max(seen.highest, -seen.lowest) for seen in (reached, found))
+            carried = reached.error * (1 + late * steep)
             reached = Reached(
                 d,
                 carried * found.growth + found.error + rounding,
                 reached.length + way + jumped,
-                (*reached.products, found.products + moved + bool(late) + (moment is not None)),
+                (*reached.products, found.products + moved),
                 min(reached.lowest, found.lowest),
                 max(reached.highest, found.highest),
                 grown,

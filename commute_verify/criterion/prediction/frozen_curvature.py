@@ -24,7 +24,7 @@ SETTLED = 0.1
 """How far an excess may be from that of the number of freezings before, relative to the larger."""
 AGAIN = "what freezing the curvature more often changes"
 DISCRETE = 0.3
-"""How far the excess of a flow may be from that of the flow bent to follow discrete steps, as above."""
+"""How far an excess may be from that of a flow that is not late, and this from one that is not bent."""
 STEPS = "what discrete steps change of the flow's excess"
 
 Tried = Sequence[Descended | Exception]
@@ -59,10 +59,10 @@ def frozen_curvature(question: Question) -> Found:
         fields.longest = at_start
         ended = [near_enough(question, model, [START])]
     last = ended[-1]
-    judged = [
-        decisive([one, *more])
-        for one, more in zip(_judged(last, tried), _as_steps(question, model, last), strict=True)
-    ]
+    judged = _judged(last, tried)
+    if question.window.bend and any(one.valid for one in judged):
+        as_steps = _as_steps(question, model, last)
+        judged = [decisive([one, *more]) for one, more in zip(judged, as_steps, strict=True)]
     fields.longest = last.longest
     return Found(last.excess, judged, _notes(question, last))
 
@@ -96,23 +96,28 @@ def _judged(found: Descended, tried: Tried) -> list[Verdict]:
 
 
 def _as_steps(question: Question, model: QuadraticModel, found: Descended) -> list[list[Verdict]]:
-    """For every target whether a flow may stand for discrete steps, where it does."""
+    """For every target whether a flow, bent and late, may stand for discrete steps."""
     window, optimizer = question.window, question.optimizer
-    if not window.bend:
-        return [[] for _ in question.targets]
     steep = float(window.rates.max()) * max(end.highest for end in found.ends)
     bears = verdict(
         "learning rate · λ_max", steep, optimizer.bears, "which steps bear without overshooting up to"
     )
-    flow = replace(question, window=replace(window, bend=0.0, lag=0.0))
-    try:
-        straight = near_enough(flow, replace(model, tolerance=found.tolerance), found.parts).excess.tolist()
-    except FAILURES:
-        straight = [math.nan] * len(found.excess)
+    model = replace(model, tolerance=found.tolerance)
+    excess = [found.excess.tolist()]
+    for plainer in (replace(window, lag=0.0), replace(window, lag=0.0, bend=0.0)):
+        try:
+            excess.append(near_enough(replace(question, window=plainer), model, found.parts).excess.tolist())
+        except FAILURES:
+            excess.append([math.nan] * len(question.targets))
     return [
-        [bears, verdict(STEPS, apart(value, other), DISCRETE, "allowed")]
-        for value, other in zip(found.excess.tolist(), straight, strict=True)
+        [bears, verdict(STEPS, _larger(apart(late, bent), apart(bent, straight)), DISCRETE, "allowed")]
+        for late, bent, straight in zip(*excess, strict=True)
     ]
+
+
+def _larger(one: float, other: float) -> float:
+    """The larger of two, and no number where one is none."""
+    return one + other if math.isnan(one + other) else max(one, other)
 
 
 def _settled(found: Descended, tried: Tried) -> list[Verdict]:

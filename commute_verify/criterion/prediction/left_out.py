@@ -13,7 +13,7 @@ from commute_verify.criterion.prediction.question import Question
 from commute_verify.criterion.prediction.skipping import reach, tested_on_training
 
 AFFECTED = ("local", "local-3", "frozen-curvature")
-"""Rungs that know nothing of clipping, nor of an optimizer's memory."""
+"""Rungs that know nothing of clipping, nor of an optimizer's memory more than its lag."""
 MEMORY = 0.1
 """How large memory's own effect may be beside a prediction that leaves it out."""
 

@@ -73,9 +73,9 @@ class Optimizer:
 
     @property
     def lag(self) -> float:
-        """By how many steps a gradient moves the parameters late in the mean: μ / (1 − μ).
+        """By how many steps a gradient moves the parameters late in the mean.
 
-        For Nesterov μ² / (1 − μ).
+        μ / (1 − μ), and μ² / (1 − μ) for Nesterov.
         """
         kept = self.fading**2 if self.nesterov else self.fading
         return kept / (1 - self.fading)
@@ -90,9 +90,9 @@ class Optimizer:
 
     @property
     def bears(self) -> float:
-        """The ηλ up to which settled steps contract at least as fast as momentum itself fades.
+        """The ηλ up to which steps contract by √μ or more, η being the rate that momentum settles to.
 
-        (1 + √μ) / (1 − √μ), and 1 / (1 − μ) for Nesterov; beyond, they overshoot.
+        (1 + √μ) / (1 − √μ), and 1 / (1 − μ) for Nesterov; 1 for plain SGD. Beyond, each step overshoots.
         """
         if self.nesterov:
             return 1 / (1 - self.fading)
@@ -104,13 +104,30 @@ class Optimizer:
         """Whether a step moves a parameter whose gradient is 0: by memory, or by weight decay."""
         return self.remembers or isinstance(self.decay, Tensor) or self.decay != 0
 
-    def moment(self, n: Tensor) -> Tensor:
-        """The first moment (n,) as the gradient that it would have settled from; 0 where it is at rest."""
-        if self.first is None:
-            return torch.zeros_like(n)
+    def moment(self, g: Tensor) -> Tensor:
+        """The gradient (n,) that the first moment stands for where the run goes on with gradients g.
+
+        With it, a start that is ``lag`` steps late does what the buffers do, bias correction and torch's
+        first step without dampening included.
+        """
+        first = torch.zeros_like(g) if self.first is None else self.first
         if self.adaptive:
-            return self.first
-        return self.first * (1 - self.momentum) / (1 - self.dampening)
+            known = torch.as_tensor(1 - _power(self.fading, self.taken)).to(g)
+            settled = torch.where(known > 0, first / known, g)
+            return g + self._outlasting(known) * (settled - g)
+        if not self.momentum or self.dampening == 1:
+            return first
+        fresh = (1 - self.started) * self.dampening / self.momentum * g
+        found: Tensor = (first + fresh) * (1 - self.momentum) / (1 - self.dampening)
+        return found
+
+    def _outlasting(self, known: Tensor) -> Tensor:
+        """Σ_n β^n k / (1 − β^n (1 − k)) over Σ_n β^n, n ≥ 1: how long m̂ keeps what it held, k = 1 − β^t."""
+        total, weight, power = torch.zeros_like(known), 0.0, 1.0
+        while self.fading and power > torch.finfo(known.dtype).eps:
+            power *= self.fading
+            total, weight = total + power * known / (1 - power * (1 - known)), weight + power
+        return total / weight if weight else known
 
     def preconditioner(self, n: Tensor) -> Tensor | None:
         """D (n,), frozen second moments and relative learning rates; None where D = 1.

@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from commute_verify.criterion.prediction.coordinates import outward
 from commute_verify.criterion.prediction.frozen import QuadraticModel, Reached, Stage
 from commute_verify.criterion.prediction.question import Question
 from commute_verify.criterion.prediction.window import Part
@@ -41,7 +42,8 @@ def passage(
     """The schedule's way in parts; ``model`` is that of θ, where the first of them starts."""
     window, dynamics, fields = question.window, question.dynamics, question.fields
     visit = None if question.optimizer.clip is None else lambda w, d: fields.watch(w, fields.theta + d)
-    end = Reached(torch.zeros_like(fields.theta), moment=_moment(question, model) if window.lag else None)
+    moment = _moment(question, schedule, model) if window.lag else None
+    end = Reached(torch.zeros_like(fields.theta), moment=moment)
     for number, (begin, before, after, last) in enumerate(parts):
         stages = window.stages(schedule, dynamics, (begin, last))
         trained = np.flatnonzero(_average(stages)).tolist()
@@ -65,10 +67,15 @@ def _with_what_was_seen(end: Reached, middle: Reached) -> Reached:
     )
 
 
-def _moment(question: Question, model: QuadraticModel) -> Tensor:
-    """D^{1/2} m (n,), m being the first moment that the window starts with."""
-    moment = question.optimizer.moment(question.fields.theta)
-    return moment if model.D is None else model.D.sqrt() * moment
+def _moment(question: Question, schedule: WeightSchedule, model: QuadraticModel) -> Tensor:
+    """D^{1/2} m (n,), m being the first moment that the window starts with, and decay as it drifts."""
+    optimizer, theta = question.optimizer, question.fields.theta
+    g = model.g.new_tensor(schedule.weights[0].tolist()) @ model.g
+    apart = optimizer.kind == "adamw"
+    m = optimizer.moment(g if apart else g + optimizer.decay * theta)
+    root = None if model.D is None else model.D.sqrt()
+    scaled = m if root is None else root * m
+    return scaled + model.decay * outward(theta, root) if apart else scaled
 
 
 def _average(stages: Sequence[Stage]) -> Array:

@@ -49,7 +49,8 @@ class Window:
 
     ``schedule`` and ``reference`` are brought to the order of ``domains``. Durations are steps; ``rates`` is
     one learning rate for each, or a single one for all, and then durations may be any. A flow that stands for
-    discrete steps is bent by ``bend`` · Σ η², and starts its stages ``lag`` steps late.
+    discrete steps is bent by ``bend`` · Σ η², and starts its stages ``lag`` steps late, at the rates of the
+    first steps, each with ``fading`` of the weight of the one before.
     """
 
     domains: tuple[str, ...]
@@ -58,6 +59,7 @@ class Window:
     rates: Array
     bend: float = 0.0
     lag: float = 0.0
+    fading: float = 0.0
 
     @classmethod
     def of(
@@ -202,7 +204,11 @@ class Window:
         return Steps(self.rates[round(start) : round(start + duration)])
 
     def _rate(self, at: float) -> float:
-        return float(self.rates[0 if self.rates.size == 1 else int(at)])
+        """(1 − μ) Σ_n μⁿ η_{at + n}: the rates that what momentum holds meets."""
+        if self.rates.size == 1:
+            return float(self.rates[0])
+        to_come = self.rates[int(at) :]
+        return (1 - self.fading) * float(to_come @ self.fading ** np.arange(len(to_come)))
 
     def _sum(self, power: int, start: float, duration: float) -> float:
         """Σ η^power over a span, parts of steps counted as such."""
