@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from commute_verify import CommuteError, WeightSchedule
-from commute_verify.criterion.prediction import left_out
+from commute_verify.criterion.prediction import frozen_curvature, left_out
 from commute_verify.criterion.prediction.predict import predict_excess_loss
 from tests.test_prediction_reach import NAMES, SIZE, Point, drawn, half_square
 
@@ -58,6 +58,8 @@ def test_stages_that_momentum_outlasts_are_not_answered(k):
 def test_without_these_bounds_it_would_answer_with_the_wrong_sign(monkeypatch):
     monkeypatch.setattr(left_out, "REMEMBERED", np.inf)
     monkeypatch.setattr(left_out, "MEMORY", 0.3)
+    assert answered(1) == []  # what discrete steps change of the flow speaks against it too
+    monkeypatch.setattr(frozen_curvature, "DISCRETE", np.inf)
     assert min(answered(1)) < 0
 
 

@@ -108,7 +108,8 @@ def predict_excess_loss(
       is longer have nothing to be compared with: a value, and an abstention. ``dynamics="steps"`` takes the
       discrete steps of plain SGD, "flow" gradient flow. "auto" takes steps under plain SGD, where durations
       are whole; elsewhere it takes the flow bent to follow discrete steps, each stage late by what momentum
-      holds back, and answers where either changes less than 0.3 of the excess and no step overshoots. Adam's second moments are a frozen preconditioner, and weight decay is a drift.
+      holds back, and answers where either changes less than 0.3 of the excess and no step overshoots.
+      Adam's second moments are a frozen preconditioner, and weight decay is a drift.
       ``target_model="evaluated"`` takes the targets themselves at the predicted points, "quadratic" their
       quadratic models, from where the last models are. ``max_products`` bounds the products of a stage.
     - ``trajectory``: the exact first variation along the run to come, through the optimizer's own update,
