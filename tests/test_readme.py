@@ -12,6 +12,8 @@ from experiments.gpt2.comparison.compare import compare
 from experiments.gpt2.parts import parts as language_parts
 from experiments.gpt2.predictors import table as predictors
 from experiments.integrated_tilts.parts import COMMITTED as TILTS
+from experiments.integrated_tilts.parts import SIZES
+from experiments.integrated_tilts.statistics import of_every_size
 from experiments.optimizer_windows.parts import COMMITTED as WINDOWS
 from experiments.planned_training.parts import COMMITTED as PLANS
 from experiments.results import load_committed
@@ -142,6 +144,31 @@ def test_what_is_said_of_tilts_at_gauss_points_is_what_was_computed():
     assert quoted([told]) == []
     right, judged = (sum(cell[key] for cell in result["alone"]) for key in ("right", "judged"))
     assert quoted([f"{right / judged:.0%} of the signs ({right} of {judged} answers, the tilts above)"]) == []
+
+
+def test_what_is_said_of_tilts_of_every_size_is_what_was_computed():
+    others = load_committed(SIZES)["result"]["sizes"]
+    whole = of_every_size([load_committed(TILTS)["result"], *others])
+    small, _, large = (group["predictors"]["trajectory"] for group in whole["sizes"])
+    told = whole["all"]["predictors"]["trajectory"]
+    large_rows = [row for row in others[1]["rows"] if row["k"] >= 10]
+
+    def rightly(told):
+        return f"{told['answered_right']['count']} of {told['answered']} rightly"
+
+    share = told["answered_of_all"] / told["cases"]
+    right = f"{told['answered_right']['count']} of the {told['answered']}"
+    figures = [
+        f"tilts by 0.05 it answers {small['answered_of_all']} of {small['cases']}, {rightly(small)}",
+        f"tilts by 0.3 {large['answered_of_all']} of {large['cases']}, {rightly(large)}",
+        f"only {sum(row['answered'] for row in large_rows)} of {len(large_rows)} from 10 steps a stage on",
+        f"of all {told['cases']} it answers {told['answered_of_all']} ({share:.0%})",
+        f"{right} answers that can be checked are right",
+    ]
+    assert quoted(figures) == []
+    page = " ".join((ROOT / "docs" / "predicting.md").read_text().split())
+    assert f"they answered {told['answered_of_all']} of {told['cases']}, and {right} that" in page
+    assert quoted([f"it answers {told['answered_of_all'] + 1} of {told['cases']}"]) != []  # planted
 
 
 def test_what_is_said_of_the_cost_of_predictions_was_measured():

@@ -93,7 +93,7 @@ class Settings:
 
     @classmethod
     def other_sizes(cls) -> tuple[Self, Self]:
-        """Tilts by 0.05 and by 0.3, each on batches of its own: about five hours of one core.
+        """Tilts by 0.05 and by 0.3, each on batches of its own: about three and a half hours of one core.
 
         0.3 is more than two of the domains weigh, so that it is taken between the two others.
         """
