@@ -228,7 +228,7 @@ def _sizes(results: dict[str, Any]) -> list[Block]:
         Heading("Smaller and larger tilts", 3),
         Paragraph(
             "The same with other sizes of a tilt, each on batches of its own. Seeds and points were settled "
-            "before these ran."
+            "before these ran. No weight falls below 0, so that large tilts are those of the heavier domains."
         ),
         *(Paragraph(_counted(told)) for told in others),
         tables.goals(whole["goals"]),
