@@ -253,3 +253,26 @@ def test_a_descent_beyond_the_largest_number_is_one_error_and_no_warning():
                 tolerance=0.1,
                 max_products=2,
             )
+
+
+def wells(model, batch):
+    """Two wells in each coordinate, and a slope: concave where it starts, convex where it goes."""
+    theta = parameters_to_vector(model.parameters())
+    return ((theta**2 - 1) ** 2).sum() / 4 + batch @ theta, 1.0
+
+
+def test_what_grows_on_the_way_to_the_middle_is_seen_where_the_models_there_are_convex(monkeypatch):
+    model = torch.nn.Linear(2, 1, bias=False, dtype=torch.float64)
+    torch.nn.init.constant_(model.weight, 0.1)
+    data = {
+        name: [torch.tensor(slope, dtype=torch.float64)] for name, slope in (("a", [0.1, 0]), ("b", [0, 0.1]))
+    }
+
+    def ground():
+        tilt = cv.WeightSchedule.tilt({"a": 0.5, "b": 0.5}, "a", "b", 0.05, 3)
+        options = {"optimizer": 1.0, "dynamics": "flow", "freezings": 1, "predictor": "frozen-curvature"}
+        return cv.predict_excess_loss(model, wells, data, tilt, **options)["a"].verdict.quantity
+
+    assert ground() == "amplification by negative curvature"
+    monkeypatch.setattr(passage, "_with_what_was_seen", lambda end, middle: end)  # planted: the end alone
+    assert ground() != "amplification by negative curvature"

@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from commute_verify import WeightSchedule
+from commute_verify import CommuteError, WeightSchedule
 from commute_verify.criterion.objective import Objective
 from commute_verify.criterion.prediction import frozen_curvature
 from commute_verify.criterion.prediction.clock import Flow
@@ -145,15 +145,18 @@ def test_a_settled_step_leaves_what_the_bend_says_to_third_order(mu, nesterov):
 
 @given(st.floats(0.1, 0.9), st.booleans(), st.floats(-2.0, 2.0))
 def test_what_settles_starts_late_by_the_lag(mu, nesterov, moment):
+    assume(abs(moment - 1) > 0.2)
     rule = Optimizer("sgd", 1.0, momentum=mu, nesterov=nesterov)
-    errors = []
+    errors, wrong = [], []
     for steep in np.array([1.0, 0.5]) * 0.01 * (1 - mu) ** 2:
         values, vectors = np.linalg.eig(recursion(nesterov, mu, steep))
         slow = int(np.abs(values).argmax())
         x, v = 1.0, moment / (1 - mu)
         amplitude = np.linalg.solve(vectors, [x, v])[slow] * vectors[0, slow]
         errors.append(abs(amplitude - (x - steep * rule.lag * (moment - x))))
+        wrong.append(abs(amplitude - (x - steep * (rule.lag + 1) * (moment - x))))  # planted: a step more
     assert errors[1] < 0.3 * errors[0] + 1e-15  # of second order: a quarter
+    assert wrong[1] > 0.4 * wrong[0]
 
 
 @pytest.mark.parametrize("rule", RULES + STARTS)
@@ -282,3 +285,18 @@ def test_a_bent_flow_solves_the_modified_equation():
         x = x - flow.time / cut * (1 + kappa * values) * (1 + values * half)
     assert np.allclose(-x, flow.filter(values), rtol=1e-6)
     assert not np.allclose(-x, Flow(2.0).filter(values), rtol=1e-3)  # planted: no bend
+
+
+def test_a_flow_that_cannot_be_held_against_the_straight_one_is_not_answered(monkeypatch):
+    whole = frozen_curvature.near_enough
+
+    def failing(question, *given):
+        if not question.window.bend:
+            raise CommuteError("planted")
+        return whole(question, *given)
+
+    asked = "heavy ball", 40, 0, 0.01, 0.6
+    assert pair(*asked)[0]["a"].answered
+    monkeypatch.setattr(frozen_curvature, "near_enough", failing)
+    told = pair(*asked)[0]["a"].verdict
+    assert (told.valid, told.quantity) == (False, frozen_curvature.STEPS)

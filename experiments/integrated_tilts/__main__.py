@@ -2,23 +2,20 @@
 
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 from experiments.committed import study
 from experiments.experiment import Part
-from experiments.integrated_tilts.run import pieces
+from experiments.integrated_tilts.run import CODE, parts_of
 from experiments.integrated_tilts.settings import Settings
 from experiments.integrated_tilts.statistics import summed_up
 
 SETTINGS = Settings.full()
-CODE = tuple(f"experiments/{room}" for room in ("integrated_tilts", "optimizer_windows", "gpt2", "quadratic"))
 
 
 def parts() -> list[Part]:
-    """One for each piece, which does not depend on how many others there are."""
-    told = {"windows": asdict(SETTINGS.windows), "delta": SETTINGS.delta}
-    return [Part(key, work, {**told, "of": key}) for key, work in pieces(SETTINGS).items()]
+    """One for each piece."""
+    return parts_of(SETTINGS)
 
 
 def together(found: Mapping[str, Any]) -> dict[str, Any]:

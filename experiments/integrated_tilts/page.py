@@ -93,21 +93,24 @@ def blocks(results: dict[str, Any]) -> list[Block]:
 
 def _how(result: dict[str, Any]) -> str:
     held, model = result["settings"], result["model"]
-    lengths, observed, predicted, points = (
-        [told[key] for told in held["counts"]] for key in ("k", "observed", "predicted", "points")
-    )
+    lengths, observed, predicted, points = _columns(held)
     return (
         f"A GPT-2 of {model['layers']} layers and width {model['width']} on four synthetic languages is "
         f"trained by AdamW as in “Windows of AdamW”, {model['rows']} sequences of every domain a step. A "
         f"tilt by {held['delta']:g} over two stages of $k$ steps is held against the same tilt in the other "
         "order, without a common tail, each in both orders of the stages' batches. For "
-        f"$k$ = {listed(lengths)} it is observed on {listed(observed)} seeds of batches and predicted from "
-        f"{listed(predicted)} others, as `predict_excess_loss` does it with `replicates=` and `exchange=k`: "
-        f"the first variation along the run, integrated at {listed(points)} Gauss points. Its verdict is on "
+        f"$k$ = {lengths} it is observed on {observed} seeds of batches and predicted from "
+        f"{predicted} others, as `predict_excess_loss` does it with `replicates=` and `exchange=k`: "
+        f"the first variation along the run, integrated at {points} Gauss points. Its verdict is on "
         "the mean over replicates: their slopes must explain their losses within a tenth, and the sign must "
         f"hold at the level of {1 - held['level']:.2g}. An observed mean counts as resolved "
         "at the same level."
     )
+
+
+def _columns(held: dict[str, Any]) -> list[str]:
+    """Steps of a stage, seeds observed and predicted from, and points, each in a sentence."""
+    return [listed(told[key] for told in held["counts"]) for key in ("k", "observed", "predicted", "points")]
 
 
 def _table(
@@ -254,17 +257,15 @@ def _sizes(results: dict[str, Any]) -> list[Block]:
 def _counted(result: dict[str, Any]) -> str:
     """How often tilts of one size are observed and predicted, and where from."""
     held, model = result["settings"], result["model"]
-    lengths, observed, predicted, points = (
-        [told[key] for told in held["counts"]] for key in ("k", "observed", "predicted", "points")
-    )
+    lengths, observed, predicted, points = _columns(held)
     cells = {(row["start"], *row["pair"]): None for row in result["rows"]}
     places = listed(
         f"{first} before {second} from step {model['starts'][start][1]} at lr {model['starts'][start][0]:g}"
         for start, first, second in cells
     )
     return (
-        f"Tilts of {held['delta']:g}: {places}; for $k$ = {listed(lengths)} observed on {listed(observed)} "
-        f"seeds and predicted from {listed(predicted)} others at {listed(points)} points."
+        f"Tilts of {held['delta']:g}: {places}; for $k$ = {lengths} observed on {observed} "
+        f"seeds and predicted from {predicted} others at {points} points."
     )
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
+from experiments.experiment import Part
 from experiments.integrated_tilts.settings import Settings
 from experiments.integrated_tilts.statistics import name, summed_up
 from experiments.integrated_tilts.tilts import observed, predicted
@@ -26,9 +28,17 @@ def pieces(settings: Settings) -> dict[str, Callable[[], Any]]:
     return found
 
 
+def parts_of(settings: Settings) -> list[Part]:
+    """Every piece as a part of a study, which does not depend on how many others there are."""
+    told = {"windows": asdict(settings.windows), "delta": settings.delta}
+    return [Part(key, work, {**told, "of": key}) for key, work in pieces(settings).items()]
+
+
 def tilts(settings: Settings) -> dict[str, Any]:
     """All pieces, and what they say together."""
     return summed_up(settings, {key: work() for key, work in pieces(settings).items()})
 
 
+CODE = tuple(f"experiments/{room}" for room in ("integrated_tilts", "optimizer_windows", "gpt2", "quadratic"))
+"""The rooms that results come from, beside the package."""
 PARTS: dict[str, Callable[[Settings], dict[str, Any]]] = {"small": tilts}

@@ -2,13 +2,12 @@
 
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import replace
 from typing import Any
 
 from experiments.committed import study
 from experiments.experiment import Part
-from experiments.integrated_tilts.__main__ import CODE
-from experiments.integrated_tilts.run import pieces
+from experiments.integrated_tilts.run import CODE, parts_of
 from experiments.integrated_tilts.settings import Settings
 from experiments.integrated_tilts.statistics import summed_up
 
@@ -17,12 +16,11 @@ SIZES = Settings.other_sizes()
 
 def parts() -> list[Part]:
     """One for each piece of each size."""
-    found = []
-    for settings in SIZES:
-        told = {"windows": asdict(settings.windows), "delta": settings.delta}
-        for key, work in pieces(settings).items():
-            found.append(Part(f"{_prefix(settings)}{key}", work, {**told, "of": key}))
-    return found
+    return [
+        replace(part, name=f"{_prefix(settings)}{part.name}")
+        for settings in SIZES
+        for part in parts_of(settings)
+    ]
 
 
 def together(found: Mapping[str, Any]) -> dict[str, Any]:

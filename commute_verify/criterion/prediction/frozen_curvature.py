@@ -6,6 +6,9 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+import numpy as np
+from numpy.typing import NDArray
+
 from commute_verify.criterion.prediction.answer import Verdict, decisive, verdict
 from commute_verify.criterion.prediction.descended import (
     ACCURACY,
@@ -18,7 +21,9 @@ from commute_verify.criterion.prediction.descended import (
 from commute_verify.criterion.prediction.frozen import QuadraticModel
 from commute_verify.criterion.prediction.question import Question
 from commute_verify.criterion.prediction.rung import Found
-from commute_verify.criterion.prediction.window import START, Part
+from commute_verify.criterion.prediction.window import START, Part, Window
+
+Array = NDArray[np.float64]
 
 SETTLED = 0.1
 """How far an excess may be from that of the number of freezings before, relative to the larger."""
@@ -103,21 +108,18 @@ def _as_steps(question: Question, model: QuadraticModel, found: Descended) -> li
         "learning rate · λ_max", steep, optimizer.bears, "which steps bear without overshooting up to"
     )
     model = replace(model, tolerance=found.tolerance)
-    excess = [found.excess.tolist()]
-    for plainer in (replace(window, lag=0.0), replace(window, lag=0.0, bend=0.0)):
+
+    def along(plainer: Window) -> Array:
         try:
-            excess.append(near_enough(replace(question, window=plainer), model, found.parts).excess.tolist())
+            return near_enough(replace(question, window=plainer), model, found.parts).excess
         except FAILURES:
-            excess.append([math.nan] * len(question.targets))
-    return [
-        [bears, verdict(STEPS, _larger(apart(late, bent), apart(bent, straight)), DISCRETE, "allowed")]
-        for late, bent, straight in zip(*excess, strict=True)
-    ]
+            return np.full(len(question.targets), math.nan)
 
-
-def _larger(one: float, other: float) -> float:
-    """The larger of two, and no number where one is none."""
-    return one + other if math.isnan(one + other) else max(one, other)
+    bent = along(replace(window, lag=0.0)) if window.lag else found.excess
+    straight = along(replace(window, lag=0.0, bend=0.0))
+    every = zip(found.excess.tolist(), bent.tolist(), straight.tolist(), strict=True)
+    changed = [float(np.maximum(apart(one, other), apart(other, last))) for one, other, last in every]
+    return [[bears, verdict(STEPS, size, DISCRETE, "allowed")] for size in changed]
 
 
 def _settled(found: Descended, tried: Tried) -> list[Verdict]:

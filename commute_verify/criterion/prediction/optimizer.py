@@ -107,15 +107,15 @@ class Optimizer:
     def moment(self, g: Tensor) -> Tensor:
         """The gradient (n,) that the first moment stands for where the run goes on with gradients g.
 
-        With it, a start that is ``lag`` steps late does what the buffers do, bias correction and torch's
-        first step without dampening included.
+        Of an optimizer with momentum. With it, a start that is ``lag`` steps late does what the buffers do,
+        bias correction and torch's first step without dampening included.
         """
         first = torch.zeros_like(g) if self.first is None else self.first
         if self.adaptive:
             known = torch.as_tensor(1 - _power(self.fading, self.taken)).to(g)
             settled = torch.where(known > 0, first / known, g)
             return g + self._outlasting(known) * (settled - g)
-        if not self.momentum or self.dampening == 1:
+        if self.dampening == 1:
             return first
         fresh = (1 - self.started) * self.dampening / self.momentum * g
         found: Tensor = (first + fresh) * (1 - self.momentum) / (1 - self.dampening)
@@ -123,11 +123,12 @@ class Optimizer:
 
     def _outlasting(self, known: Tensor) -> Tensor:
         """Σ_n β^n k / (1 − β^n (1 − k)) over Σ_n β^n, n ≥ 1: how long m̂ keeps what it held, k = 1 − β^t."""
-        total, weight, power = torch.zeros_like(known), 0.0, 1.0
-        while self.fading and power > torch.finfo(known.dtype).eps:
-            power *= self.fading
-            total, weight = total + power * known / (1 - power * (1 - known)), weight + power
-        return total / weight if weight else known
+        values, places = torch.unique(known, return_inverse=True)
+        steps = math.ceil(math.log(torch.finfo(known.dtype).eps) / math.log(self.fading))
+        weights = self.fading ** torch.arange(1, steps + 1).to(values)
+        held = values[:, None] / (1 - weights * (1 - values[:, None]))
+        found: Tensor = ((held @ weights) / weights.sum())[places]
+        return found
 
     def preconditioner(self, n: Tensor) -> Tensor | None:
         """D (n,), frozen second moments and relative learning rates; None where D = 1.

@@ -251,7 +251,7 @@ def _auto(questions: list[Question], tally: Tally) -> Prediction:
         rungs.append("trajectory")
     if not rungs:
         raise CommuteError(
-            f"an optimizer that remembers, or a model with dropout, is predicted by the trajectory, which "
+            "an optimizer that remembers, or a model with dropout, is predicted by the trajectory, which "
             f"takes {need}; give these, or name a predictor"
         )
     tried: list[Prediction] = []
