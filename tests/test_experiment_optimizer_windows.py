@@ -191,10 +191,12 @@ def test_each_predictor_is_asked_about_its_own_cases(monkeypatch):
         swap_up_to=2,
         raise_up_to=1,
         tilt_up_to=3,
+        tail_up_to=2,
         slow_up_to=2,
         disjoint=4,
+        starts=(*TINY.starts, (1e-3, 4), (1e-3, 6)),
     )
-    start = SimpleNamespace(place=few.main, model=None, optimizer=None)
+    start, last = (SimpleNamespace(place=place, model=None, optimizer=None) for place in few.starts[1:])
     monkeypatch.setattr(predicted, "integrated", lambda *given: {})
     monkeypatch.setattr(predicted.cv, "predict_excess_loss", lambda *given, **more: more["predictor"])
     monkeypatch.setattr(predicted, "_record", lambda name: {"by": name})
@@ -204,12 +206,14 @@ def test_each_predictor_is_asked_about_its_own_cases(monkeypatch):
 
     tilts, raised = {named("tilt", k) for k in (1, 2, 3)}, {named("raise", 1)}
     swaps = {named("swap", k, pair) for k in (1, 2) for pair in ("ab", "cd")}
+    tailed = {named("tilt", k, tail=few.tail) for k in (1, 2)}
     for seed, asked in (
         (0, tilts | raised | swaps),
         (few.others[0], tilts | raised | swaps),
         (few.others[-1], tilts),
     ):
-        assert predicted.dear(few, start, seed).keys() == asked
+        assert predicted.dear(few, start, seed).keys() == asked | tailed
+        assert predicted.dear(few, last, seed).keys() == asked
     windows = [(k, tail) for k in (1, 2) for tail in (0, few.tail)]
     slow = {named("tilt", k, pair, tail) for k, tail in windows for pair in ("ab", "cd", "ac")}
     slow |= {named("swap", k, pair, tail) for k, tail in windows for pair in ("ab", "cd")}
@@ -249,10 +253,18 @@ def test_windows_that_chance_alone_could_resolve_are_told():
 
 
 def test_what_the_grid_leaves_out_is_told():
-    told = page._not_run(Settings().as_dict())
-    assert told.startswith("Not run, and not in the aims: $k$ = 100 from the other starts; points between")
+    cells = [
+        {"key": [1, 0], "predictors": {"trajectory, integrated": {}}},
+        {"key": [1, 40], "predictors": {"trajectory": {}}},
+    ]
+    told = page._not_run(Settings().as_dict(), cells)
+    assert told.startswith(
+        "Not run, and not in the aims: $k$ = 100 from the other starts; points between the two schedules at "
+        "$k$ = 1, tail 40; points between them for tilts of other sizes"
+    )
     short = replace(Settings(), long_from=101)
-    assert page._not_run(short.as_dict()).startswith("Not run, and not in the aims: points between")
+    told = page._not_run(short.as_dict(), cells[:1])
+    assert told.startswith("Not run, and not in the aims: points between them for tilts of other sizes")
 
 
 @pytest.fixture(scope="module")

@@ -72,7 +72,9 @@ def _study(result: dict[str, Any], name: str, origin: str, *, small: bool = Fals
         ),
         Paragraph(_noise(result)),
         tables.goals(result["goals"]),
-        Paragraph(_by_chance(result["tilts_by_length"]) + _not_run(result["settings"])),
+        Paragraph(
+            _by_chance(result["tilts_by_length"]) + _not_run(result["settings"], result["tilts_by_length"])
+        ),
         Figure(
             f"{name}-signs",
             plots.signs(result, f"{name}-signs"),
@@ -246,19 +248,25 @@ def _by_chance(cells: list[dict[str, Any]]) -> str:
     few = [cell for cell in cells if cell["resolved"] <= ALPHA * cell["cases"]]
     if not few:
         return ""
-    told = listed(f"$k$ = {k}, tail {_tail(tail)}" for k, tail in (cell["key"] for cell in few))
+    told = _windows([cell["key"] for cell in few])
     return f"No more tilts of 0.15 are resolved than chance alone would resolve, at {told}: disregard these. "
 
 
-def _not_run(settings: dict[str, Any]) -> str:
+def _not_run(settings: dict[str, Any], cells: list[dict[str, Any]]) -> str:
     """What the grid of lengths, starts and sizes leaves out, and the aims therefore say nothing of."""
     long = [k for k in settings["lengths"] if k >= settings["long_from"]]
     told = [f"$k$ = {listed(long)} from the other starts"] if long else []
+    swept = [cell["key"] for cell in cells if "trajectory, integrated" not in cell["predictors"]]
+    if swept:
+        told.append(f"points between the two schedules at {_windows(swept)}")
     told.append(
-        "points between the two schedules with a tail, and for tilts of other sizes than 0.15, whose answers "
-        "are those of one sweep alone"
+        "points between them for tilts of other sizes than 0.15, whose answers are those of one sweep alone"
     )
     return f"Not run, and not in the aims: {'; '.join(told)}. A dash is a case that was not asked."
+
+
+def _windows(keys: list[list[int]]) -> str:
+    return listed(f"$k$ = {k}, tail {_tail(tail)}" for k, tail in keys)
 
 
 def _swap_verdicts(result: dict[str, Any]) -> str:

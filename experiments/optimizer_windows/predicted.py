@@ -64,13 +64,13 @@ def sweeps(settings: Settings, start: Checkpoint, seed: int) -> dict[str, list[f
 
 
 def dear(settings: Settings, start: Checkpoint, seed: int) -> dict[str, dict[str, Any]]:
-    """The main tilt, also against constant weights, and both swaps, without a tail: a trajectory for each.
+    """The main tilt, also against constant weights and with a tail, and both swaps: a trajectory for each.
 
     It is taken as ``auto`` takes it, from every seed for tilts and from fewer for the others.
     """
     found = {}
     for case in cases(settings, start.place):
-        if case.tail or not _is_dear(settings, case, seed):
+        if case.k > _longest(settings, start, case, seed):
             continue
         targets = targets_of(case.first, case.second)
         try:
@@ -81,12 +81,17 @@ def dear(settings: Settings, start: Checkpoint, seed: int) -> dict[str, dict[str
     return found
 
 
-def _is_dear(settings: Settings, case: Case, seed: int) -> bool:
-    main = (case.delta, case.first, case.second) == MAIN
+def _longest(settings: Settings, start: Checkpoint, case: Case, seed: int) -> int:
+    """The steps of a stage up to which a case has a trajectory of its own from this seed; 0 for none."""
     if case.kind == "tilt":
-        return main and case.k <= settings.tilt_up_to
-    longest = settings.raise_up_to if case.kind == "raise" else settings.swap_up_to
-    return seed in settings.swapped and case.k <= longest
+        if (case.delta, case.first, case.second) != MAIN:
+            return 0
+        if case.tail:
+            return settings.tail_up_to if start.place == settings.main else 0
+        return settings.tilt_up_to
+    if case.tail or seed not in settings.swapped:
+        return 0
+    return settings.raise_up_to if case.kind == "raise" else settings.swap_up_to
 
 
 def integrated(
@@ -102,7 +107,7 @@ def integrated(
     (question,), tally = ask(
         start.model,
         loss_fn,
-        _first(texts(settings).window(seed), 2 * case.k),
+        _first(texts(settings).window(seed), 2 * case.k + case.tail),
         schedule,
         targets,
         texts(settings).held_out(),

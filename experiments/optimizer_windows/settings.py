@@ -27,10 +27,11 @@ class Settings:
     batches, in both orders of the two stages' batches; predictions are taken from ``own`` of the same ones,
     and from ``disjoint`` other ones. The trajectory between Gauss points costs
     sweeps for each schedule, and is taken from the last two starts: of the first tilt of 0.15 from all of
-    these seeds up to ``tilt_up_to`` steps, of swaps up to ``swap_up_to``, and of that tilt against constant
-    weights up to ``raise_up_to``, from ``own`` seeds and ``dear_seeds`` disjoint ones. Frozen curvature and
-    order 3 take ``slow_rows`` rows, for tilts of 0.15 and swaps up to ``slow_up_to`` steps. ``level`` is the
-    confidence of intervals.
+    these seeds up to ``tilt_up_to`` steps, and with the tail, from the second start alone, up to
+    ``tail_up_to``; of swaps up to ``swap_up_to``, and of that tilt against constant weights up to
+    ``raise_up_to``, from ``own`` seeds and ``dear_seeds`` disjoint ones. Frozen curvature and order 3 take
+    ``slow_rows`` rows, for tilts of 0.15 and swaps up to ``slow_up_to`` steps. ``level`` is the confidence of
+    intervals.
     """
 
     seed: int = 11
@@ -54,10 +55,11 @@ class Settings:
     own: int = 1
     disjoint: int = 5
     dear_seeds: int = 4
-    tilt_up_to: int = 50
-    swap_up_to: int = 50
+    tilt_up_to: int = 100
+    tail_up_to: int = 50
+    swap_up_to: int = 100
     raise_up_to: int = 20
-    slow_up_to: int = 20
+    slow_up_to: int = 100
     map_lengths: tuple[int, ...] = (1, 2, 5, 10, 20)
     level: float = 0.95
 
@@ -124,6 +126,7 @@ class Settings:
             disjoint=3,
             dear_seeds=2,
             tilt_up_to=5,
+            tail_up_to=1,
             swap_up_to=1,
             raise_up_to=1,
             slow_up_to=1,
@@ -148,5 +151,5 @@ class Settings:
 
     @classmethod
     def full(cls) -> Self:
-        """The committed study: about eight hours of one core."""
+        """The committed study: about eleven hours of one core."""
         return cls()

@@ -128,7 +128,6 @@ def _predicted(
             predictor="trajectory" if every else predictor,  # type: ignore[arg-type]
             points=1 if predictor == ONE else None,
             max_products=40,
-            dynamics="auto" if _plain(start.optimizer) else "flow",
         )
     except cv.CommuteError:
         return [[None, False] for _ in PAIR]
@@ -136,8 +135,3 @@ def _predicted(
         [found[name].value if math.isfinite(found[name].value) else None, found[name].answered]
         for name in PAIR
     ]
-
-
-def _plain(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether it is SGD without momentum, whose steps are followed one by one; others are taken as a flow."""
-    return all(group.get("momentum") == 0 for group in optimizer.param_groups)
