@@ -159,6 +159,20 @@ def test_the_trajectory_answers_where_order_2_does_not(ask):
     assert "steps of training" in words(told)
 
 
+def test_which_batch_falls_into_which_half_is_no_part_of_a_trajectorys_error(ask, monkeypatch):
+    right, asked = cv.predict_excess_loss, []
+
+    def both(*given, exchange, **more):
+        found, luckier = (right(*given, exchange=k, **more) for k in (exchange, None))
+        asked.append((found["ru"], luckier["ru"]))
+        return found
+
+    monkeypatch.setattr("commute_verify.criterion.predict_excess_loss", both)
+    ask("bare", "--quiet", "--window=4", "--lr=0.001", "--predictor=trajectory", "--target=ru")
+    ((found, luckier),) = asked
+    assert luckier.stderr > 3 * found.stderr  # planted: one order of batches
+
+
 def test_sampling_until_resolved_keeps_within_the_budget(ask, world):
     out = world / "until.json"
     given = (

@@ -270,6 +270,37 @@ def test_auto_takes_the_cheapest_rung_that_answers():
     assert "frozen-curvature" not in repr(short)
 
 
+def nearly_alike(replicates):
+    """Batches for a trajectory of every replicate; replicates differ by a thousandth."""
+    return {
+        name: [(A, b + 1e-3 * r) for r in range(replicates) for A, b in found * int(SCHEDULE.durations.sum())]
+        for name, found in data().items()
+    }
+
+
+def test_auto_asks_the_trajectory_of_replicates_before_frozen_curvature_which_costs_more():
+    batches = nearly_alike(2)
+    found = auto(0.02, batches=batches, replicates=2)
+    assert [one.predictor for one in found.tried] == ["local", "trajectory"]
+    assert found.answered
+    dearer = auto(0.02, batches=batches, replicates=2, predictor="frozen-curvature")
+    assert dearer.answered
+    assert dearer.cost.gradient_equivalents > 4 * found.tried[1].cost.gradient_equivalents
+    close = [[one[name].value for name in TARGETS] for one in (found, dearer)]
+    assert np.abs(np.subtract(*close)).max() < 0.02 * np.abs(close).max()
+
+
+def test_auto_asks_frozen_curvature_where_the_trajectory_abstains():
+    found = auto(0.02, batches=nearly_alike(2), replicates=2, points=1)  # a sweep is held against nothing
+    assert [one.predictor for one in found.tried] == ["local", "trajectory", "frozen-curvature"]
+    assert {found[name].predictor for name in TARGETS} == {"frozen-curvature"}
+
+
+def test_one_replicate_of_the_trajectory_comes_after_what_answers_for_other_batches():
+    found = auto(0.02, batches=nearly_alike(1))
+    assert [one.predictor for one in found.tried] == ["local", "frozen-curvature"]
+
+
 def test_auto_goes_to_the_trajectory_where_the_optimizer_remembers():
     model, optimizer = warmed()
     batches = {name: found * 6 for name, found in data().items()}

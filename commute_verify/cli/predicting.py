@@ -35,7 +35,8 @@ def predict(measured: Measured, asked: Asked, window: Window, schedule: WeightSc
     """``predict_excess_loss`` on half of the batches, targets on the other half.
 
     As many replicates, up to 4, as there are batches for: a trajectory takes a batch of every domain for each
-    step.
+    step, and is the mean over both orders of the halves' batches, whose luck is larger than a short window's
+    effect.
     """
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -58,5 +59,6 @@ def predict(measured: Measured, asked: Asked, window: Window, schedule: WeightSc
             held_out={domain: batches[half : half + used] for domain, batches in measured.batches.items()},
             lr=[window.lr] * window.steps if adam else None,
             replicates=replicates,
+            exchange=window.steps // 2,
             seed=asked.options.seed,
         )

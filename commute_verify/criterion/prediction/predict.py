@@ -121,8 +121,9 @@ def predict_excess_loss(
       mode then.
     - ``memory``: what the optimizer's buffers alone do, with all gradients taken at the start. A common
       tail is part of the schedule.
-    - ``auto``: for every target the first of local, frozen-curvature and trajectory that answers; with an
-      optimizer that remembers, the trajectory alone. Where none answers, the last one's abstention.
+    - ``auto``: for every target the cheapest of local, trajectory and frozen-curvature that answers, in this
+      order; of one replicate the trajectory answers for its own batches alone, and comes last. With an
+      optimizer that remembers it is the trajectory alone. Where none answers, the last one's abstention.
 
     ``replicates`` deals the batches into as many parts and gives the spread of their predictions as the
     standard error. Each target has a verdict: an answer, or that the predictor abstains, and on what ground.
@@ -244,11 +245,8 @@ def _loaders(*given: object) -> list[Iterable[Batch]]:
 def _auto(questions: list[Question], tally: Tally) -> Prediction:
     """The first rung that answers, target by target; where none does, the last one's abstention."""
     first = questions[0]
-    alone = first.optimizer.remembers or not first.fields.repeats()
-    rungs = [] if alone else ["local", "frozen-curvature"]
     need = _trajectory_misses(questions)
-    if need is None:
-        rungs.append("trajectory")
+    rungs = _cheapest_first(questions, with_trajectory=need is None)
     if not rungs:
         raise CommuteError(
             "an optimizer that remembers, or a model with dropout, is predicted by the trajectory, which "
@@ -280,6 +278,22 @@ def _auto(questions: list[Question], tally: Tally) -> Prediction:
     if "trajectory" not in rungs and not all(found.answered for found in best.values()):
         notes += (f"the trajectory was not tried: it takes {need}",)
     return Prediction("auto", best, total, notes, tuple(tried))
+
+
+def _cheapest_first(questions: list[Question], with_trajectory: bool) -> list[str]:
+    """The rungs that ``auto`` goes through.
+
+    Where there are batches for a trajectory, frozen curvature takes dozens of products through all of them,
+    and the trajectory a few passes: it is cheaper, but what one replicate says is of its own batches alone.
+    """
+    first = questions[0]
+    if first.optimizer.remembers or not first.fields.repeats():
+        return ["trajectory"] if with_trajectory else []
+    if not with_trajectory:
+        return ["local", "frozen-curvature"]
+    if len(questions) > 1:
+        return ["local", "trajectory", "frozen-curvature"]
+    return ["local", "frozen-curvature", "trajectory"]
 
 
 def _trajectory_misses(questions: list[Question]) -> str | None:
