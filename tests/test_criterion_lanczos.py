@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from commute_verify.criterion import lanczos as module
+from commute_verify.criterion.basis import ROWS, Basis
 from commute_verify.criterion.lanczos import lanczos, largest_eigenvalue
 from commute_verify.errors import CommuteError
 from tests.criterion_models import EPS, Dense, tiny_lm
@@ -38,7 +38,7 @@ def test_as_many_steps_as_dimensions_give_numpys_eigenvalues():
 
 
 def assert_orthonormal(found):
-    Q = found.basis.numpy()
+    Q = found.basis.matrix().numpy()
     assert np.abs(Q @ Q.T - np.eye(len(Q))).max() <= 100 * EPS  # roundoff: C = 100
 
 
@@ -55,15 +55,15 @@ def test_the_basis_stays_orthonormal_and_every_eigenvalue_is_found_once():
     assert_no_ghosts(found, SPREAD[:3])
 
 
-def three_terms_only(w, basis):
+def three_terms_only(basis, w):
     """Planted: orthogonalise against the last two vectors alone, once."""
-    last = basis[-2:]
+    last = basis.matrix()[-2:]
     parts = last @ w
     return w - parts @ last, parts
 
 
 def test_without_reorthogonalisation_the_basis_decays_and_ghosts_are_caught(monkeypatch):
-    monkeypatch.setattr(module, "_orthogonalised", three_terms_only)
+    monkeypatch.setattr(Basis, "orthogonalised", three_terms_only)
     found = lanczos(product(symmetric(SPREAD)), start(60), 50)
     with pytest.raises(AssertionError):
         assert_orthonormal(found)
@@ -71,10 +71,27 @@ def test_without_reorthogonalisation_the_basis_decays_and_ghosts_are_caught(monk
         assert_no_ghosts(found, SPREAD[:3])
 
 
+def test_a_basis_that_becomes_more_copies_no_vector_and_combines_all():
+    Q = torch.linalg.qr(torch.randn(40, 2 * ROWS + 1, generator=torch.manual_seed(0)))[0].T
+    basis, places = Basis(Q[0], torch.device("cpu")), []
+    for row in Q:
+        basis.append(row)
+        places.append(basis.last.data_ptr())
+    assert [block[i].data_ptr() for block in basis._filled() for i in range(len(block))] == places
+    assert torch.equal(basis.matrix(), Q)
+    assert len(basis) == len(Q)
+    c = torch.arange(len(Q), dtype=torch.float64)
+    assert torch.allclose(basis.combined(c), c.float() @ Q, atol=1e-5)  # roundoff of float32, of sums of 17
+    w = torch.arange(40.0)
+    left, along = basis.orthogonalised(w)
+    assert torch.allclose(along, Q @ w, atol=1e-4)  # roundoff
+    assert float((Q @ left).abs().max()) < 1e-5  # roundoff, after the second pass
+
+
 def test_what_the_recurrence_leaves_is_the_residual_along_the_last_vector():
     A = symmetric(np.linspace(-1.0, 2.0, 20))
     found = lanczos(product(A), start(20), 7)
-    Q, T = found.basis.numpy(), found.matrix().numpy()
+    Q, T = found.basis.matrix().numpy(), found.matrix().numpy()
     left = A @ Q.T - Q.T @ T
     scale = 100 * EPS * 2.0  # roundoff: C = 100, κ = ‖A‖
     assert np.abs(left[:, :-1]).max() <= scale
@@ -120,7 +137,8 @@ def test_single_precision_keeps_its_type_and_its_accuracy():
     A = symmetric(values)
     found = largest_eigenvalue(product(A, torch.float32), start(40, dtype=torch.float32), tolerance=1e-5)
     assert abs(found.value - 5.0) <= found.error + 1e3 * 2.0**-24 * 5.0  # roundoff: C = 1e3
-    assert lanczos(product(A, torch.float32), start(40, dtype=torch.float32), 3).basis.dtype == torch.float32
+    few = lanczos(product(A, torch.float32), start(40, dtype=torch.float32), 3)
+    assert few.basis.last.dtype == torch.float32
 
 
 def test_an_operator_that_vanishes_has_eigenvalue_zero():

@@ -10,6 +10,8 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
 
 import commute_verify as cv
+from commute_verify.criterion import lanczos
+from commute_verify.criterion.basis import Basis
 
 HALF, STEPS = {"a": 0.5, "b": 0.5}, 4
 TILT = cv.WeightSchedule.tilt(HALF, "a", "b", 0.1, STEPS // 2)
@@ -69,6 +71,29 @@ def test_rates_to_come_are_taken_before_a_warmup_has_begun():
     model = network()
     with pytest.raises(cv.CommuteError, match="rates to come with lr="):
         ask(model, torch.optim.AdamW(model.parameters(), lr=0.0))
+
+
+def test_the_basis_of_frozen_curvature_lies_where_it_is_asked_to(monkeypatch):
+    devices = set()
+
+    class Seen(Basis):
+        def __init__(self, start, device=None):
+            devices.add(device)
+            super().__init__(start, device)
+
+    monkeypatch.setattr(lanczos, "Basis", Seen)
+    by_default = ask(predictor="frozen-curvature")
+    assert devices == {None}
+    devices.clear()
+    on_the_cpu = ask(predictor="frozen-curvature", basis_device="cpu")
+    assert devices == {torch.device("cpu")}
+    assert values(on_the_cpu) == values(by_default)
+
+
+@pytest.mark.parametrize("given", ["meta", "nowhere", 2.5, "cuda:77"])
+def test_a_device_that_is_not_there_is_told(given):
+    with pytest.raises(cv.CommuteError, match=re.escape(f"basis_device={given!r}: no device here; give one")):
+        ask(predictor="frozen-curvature", basis_device=given)
 
 
 def test_numbers_of_any_type_are_taken():

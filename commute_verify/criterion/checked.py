@@ -49,6 +49,16 @@ def whole(value: object, what: str, low: int, high: int | None = None, but: str 
     raise CommuteError(f"{shown(what, value)}; give a whole number {but or f'of at least {low}'}")
 
 
+def device(value: object, what: str) -> torch.device:
+    """A device that is there and holds numbers, from its name or from itself."""
+    try:
+        found = torch.device(value)  # type: ignore[call-overload]
+        torch.zeros(1, device=found).item()
+    except (RuntimeError, TypeError, AssertionError, NotImplementedError):
+        raise CommuteError(f"{shown(what, value)}: no device here; give one that is, as 'cpu'") from None
+    return torch.device(found)
+
+
 def seed(value: object) -> int:
     """A seed that PyTorch takes."""
     return whole(value, "seed", -(2**63), 2**64 - 1, "from -2**63 to 2**64 - 1")

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from commute_verify.criterion.basis import Basis
 from commute_verify.errors import CommuteError
 
 Operator = Callable[[Tensor], Tensor]
@@ -27,12 +28,12 @@ ASYMMETRY = 0.1
 class Tridiagonal:
     """What m steps found: the compression T = Q A Qᵀ of A to a Krylov space.
 
-    ``basis`` Q (m, n), rows orthonormal, in the dtype and on the device of the start; ``diagonal`` α (m,) and
-    ``off_diagonal`` β (m − 1,) float64 on the CPU; ``residual`` = ‖r‖, the β that would come next, 0 where
-    the space is invariant and T's eigenvalues are A's.
+    ``basis`` Q (m, n), rows orthonormal, in the dtype of the start, which grows where Lanczos goes on;
+    ``diagonal`` α (m,) and ``off_diagonal`` β (m − 1,) float64 on the CPU; ``residual`` = ‖r‖, the β that
+    would come next, 0 where the space is invariant and T's eigenvalues are A's.
     """
 
-    basis: Tensor
+    basis: Basis
     diagonal: Tensor
     off_diagonal: Tensor
     residual: float
@@ -99,8 +100,13 @@ def largest_eigenvalue(
     )
 
 
-def grown(operator: Operator, start: Tensor, steps: int) -> Iterator[Tridiagonal]:
-    """``lanczos`` step by step: what is found after each product, until the space is exhausted."""
+def grown(
+    operator: Operator, start: Tensor, steps: int, device: torch.device | None = None
+) -> Iterator[Tridiagonal]:
+    """``lanczos`` step by step: what is found after each product, until the space is exhausted.
+
+    The basis lies on ``device``, by default where the start does.
+    """
     if start.ndim != 1 or not start.is_floating_point() or not start.isfinite().all():
         raise CommuteError(
             f"start of shape {tuple(start.shape)}, {start.dtype}; give a flat, finite real tensor"
@@ -108,18 +114,22 @@ def grown(operator: Operator, start: Tensor, steps: int) -> Iterator[Tridiagonal
     length = torch.linalg.vector_norm(start)
     if not length > 0:
         raise CommuteError("start is the zero vector; give a random one")
-    basis = (start / length)[None]
+    basis = Basis(start, device)
+    w, residual = start, float(length)
     alpha: list[float] = []
     beta: list[float] = []
     scale, eps = 0.0, torch.finfo(start.dtype).eps
     for _ in range(min(steps, start.numel())):
-        w = operator(basis[-1]).detach()
+        if len(basis):
+            beta.append(residual)
+        basis.append(w / residual)
+        w = operator(basis.last).detach()
         if w.shape != start.shape or not w.isfinite().all():
             raise CommuteError(
                 f"the operator gave shape {tuple(w.shape)} or numbers that are not finite; expected finite "
                 f"ones of shape {tuple(start.shape)}"
             )
-        w, parts = _orthogonalised(w.to(start.dtype), basis)
+        w, parts = basis.orthogonalised(w.to(start.dtype))
         alpha.append(float(parts[-1]))
         residual = float(torch.linalg.vector_norm(w))
         scale = max(scale, abs(alpha[-1]), residual, *beta[-1:])
@@ -139,13 +149,3 @@ def grown(operator: Operator, start: Tensor, steps: int) -> Iterator[Tridiagonal
         )
         if not residual:
             return
-        beta.append(residual)
-        basis = torch.cat([basis, (w / residual)[None]])
-
-
-def _orthogonalised(w: Tensor, basis: Tensor) -> tuple[Tensor, Tensor]:
-    """What of w is orthogonal to the basis, by two passes of Gram–Schmidt, and its parts along the basis."""
-    parts = basis @ w
-    w = w - parts @ basis
-    again = basis @ w
-    return w - again @ basis, parts + again

@@ -38,6 +38,7 @@ class Options:
     method: ProductMethod = "double-backward"
     tolerance: float = 2e-4
     max_products: int = 100
+    basis_device: str | torch.device | None = None
     freezings: int = 8
     points: int | None = None
     exchange: int | None = None
@@ -60,6 +61,8 @@ class Options:
             count = getattr(self, what)
             if count is not None or what in ("max_products", "replicates"):
                 object.__setattr__(self, what, checked.whole(count, what, 1))
+        if self.basis_device is not None:
+            object.__setattr__(self, "basis_device", checked.device(self.basis_device, "basis_device"))
         object.__setattr__(
             self,
             "freezings",
@@ -141,6 +144,7 @@ def ask(
             options.target_model,
             options.tolerance,
             options.max_products,
+            None if options.basis_device is None else torch.device(options.basis_device),
             options.freezings,
             options.points,
             options.exchange or 0,

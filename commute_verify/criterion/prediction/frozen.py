@@ -68,6 +68,7 @@ class QuadraticModel:
     tolerance: float = 2e-4
     max_products: int = 100
     centre: Tensor | None = None
+    basis_device: torch.device | None = None
 
     @property
     def at(self) -> Tensor:
@@ -130,7 +131,12 @@ class QuadraticModel:
                 size += float(torch.linalg.vector_norm(turned))
                 jumped = float(torch.linalg.vector_norm(jump))
             found = descend(
-                operator, b, stage.clock, tolerance=self.tolerance, max_products=self.max_products
+                operator,
+                b,
+                stage.clock,
+                tolerance=self.tolerance,
+                max_products=self.max_products,
+                device=self.basis_device,
             )
             grown = reached.growth * found.growth
             if grown * eps > 1:

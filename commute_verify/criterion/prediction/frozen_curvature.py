@@ -45,7 +45,15 @@ def frozen_curvature(question: Question) -> Found:
     fields, optimizer = question.fields, question.optimizer
     D = optimizer.preconditioner(fields.theta)
     decay = optimizer.shrinkage(D)
-    model = QuadraticModel(fields, fields.gradients(), D, decay, question.tolerance, question.max_products)
+    model = QuadraticModel(
+        fields,
+        fields.gradients(),
+        D,
+        decay,
+        question.tolerance,
+        question.max_products,
+        basis_device=question.basis_device,
+    )
     at_start = fields.longest
     tried: list[Descended | Exception] = []
     for parts in _finer(question):

@@ -39,10 +39,19 @@ class Descent(NamedTuple):
     growth: float
 
 
-def descend(operator: Operator, b: Tensor, clock: Clock, *, tolerance: float, max_products: int) -> Descent:
+def descend(
+    operator: Operator,
+    b: Tensor,
+    clock: Clock,
+    *,
+    tolerance: float,
+    max_products: int,
+    device: torch.device | None = None,
+) -> Descent:
     """−f(A) b, to ``tolerance`` relative to its own length, or as near as ``max_products`` products come.
 
-    ``error`` says how near that is. Raises DivergenceError where the descent overflows, and as ``lanczos``.
+    ``error`` says how near that is. The basis lies on ``device``, by default where b does. Raises
+    DivergenceError where the descent overflows, and as ``lanczos``.
 
     >>> from commute_verify.criterion.prediction.clock import Flow
     >>> a = torch.tensor([1.0, 2.0], dtype=torch.float64)
@@ -59,7 +68,7 @@ def descend(operator: Operator, b: Tensor, clock: Clock, *, tolerance: float, ma
             f"the descent overflows: a stage of flow time {clock.time:.3g} starts from a gradient of length "
             f"{length:.3g}; shorten the window, or lower the learning rate"
         )
-    for found in grown(operator, b, max_products):
+    for found in grown(operator, b, max_products, device):
         values, vectors = _eigen(found)
         lowest, highest = min(0.0, float(values[0])), max(0.0, float(values[-1]))
         with np.errstate(over="ignore", invalid="ignore"):
@@ -69,7 +78,7 @@ def descend(operator: Operator, b: Tensor, clock: Clock, *, tolerance: float, ma
         error = found.residual * length * left
         if error <= tolerance * size or not np.isfinite(size):
             break
-    x = torch.from_numpy(coefficients).to(found.basis) @ found.basis
+    x = found.basis.combined(torch.from_numpy(coefficients))
     if not (np.isfinite(size) and bool(x.isfinite().all())):
         raise DivergenceError(
             f"the descent overflows: curvature from {lowest:.3g} to {highest:.3g} for a flow time of "

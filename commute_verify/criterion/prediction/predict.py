@@ -71,6 +71,7 @@ def predict_excess_loss(
     method: ProductMethod = "double-backward",
     tolerance: float = 2e-4,
     max_products: int = 100,
+    basis_device: str | torch.device | None = None,
     freezings: int = 8,
     points: int | None = None,
     exchange: int | None = None,
@@ -111,7 +112,9 @@ def predict_excess_loss(
       holds back, and answers where either changes less than 0.3 of the excess and no step overshoots.
       Adam's second moments are a frozen preconditioner, and weight decay is a drift.
       ``target_model="evaluated"`` takes the targets themselves at the predicted points, "quadratic" their
-      quadratic models, from where the last models are. ``max_products`` bounds the products of a stage.
+      quadratic models, from where the last models are. ``max_products`` bounds the products of a stage,
+      whose Krylov basis, a vector for each, lies on ``basis_device``, "cpu" say, by default where the model
+      does.
     - ``trajectory``: the exact first variation along the run to come, through the optimizer's own update,
       its memory, decay, clipping and learning rates. Step s takes batch s of every domain, weighted. From
       the reference to the schedule it is integrated at ``points`` Gauss points, three by default, and both
@@ -157,6 +160,7 @@ def predict_excess_loss(
         method,
         tolerance,
         max_products,
+        basis_device,
         freezings,
         points,
         exchange,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from commute_verify.criterion.objective import Batch
@@ -38,6 +39,7 @@ class Question:
     target_model: str
     tolerance: float
     max_products: int
+    basis_device: torch.device | None
     freezings: int
     points: int | None
     exchange: int
