@@ -19,7 +19,6 @@ from commute_verify.criterion.prediction import (
 )
 from commute_verify.criterion.prediction.answer import DivergenceError
 from commute_verify.criterion.prediction.predict import Predictor
-from commute_verify.criterion.prediction.variation import AROUND
 from experiments.gpt2 import checkpoint
 from experiments.gpt2.measure import far_batches
 from experiments.gpt2.model import load_optimizer, loss_fn, optimizer_for
@@ -98,9 +97,9 @@ def _trajectory(
         model, loss_fn, data.along, constant, targets, optimizer=optimizer, lr=lr, held_out=data.held_out
     )
     return [
-        _cell(delta, target, value, delta <= AROUND, "the largest change of a weight", delta, AROUND)
+        _cell(delta, target, told.value / 2, *_verdict(told.verdict))
         for delta in piece.deltas
-        for target, value in found.excess(piece.tilt(delta)).items()
+        for target, told in found.predict(piece.tilt(delta), piece.tilt(-delta)).items()
     ]
 
 

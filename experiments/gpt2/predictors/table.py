@@ -30,6 +30,8 @@ NAMES = {
 }
 """Predictors, and what a table calls them."""
 LOCAL = ("plain", "adam")
+ALONE = ("trajectory",)
+"""Of a single replicate, by which the library answers for no sign, whatever an older file says."""
 AIM = 0.95
 """Of what is answered, how much should be right."""
 
@@ -74,7 +76,7 @@ def cells(comparison: Comparison, predictions: Mapping[str, Any]) -> dict[str, l
                     case.observed.value,
                     case.observed.resolved,
                     answer["value"],
-                    bool(answer["answered"]),
+                    bool(answer["answered"]) and name not in ALONE,
                 )
             )
     return found
@@ -96,10 +98,10 @@ def blocks(comparison: Comparison, predictions: Mapping[str, Any]) -> list[Block
             f"the checkpoint, under Adam's preconditioner ({settings['frozen']} sequences of each language, "
             f"at most {settings['products']} products a stage, a flow: "
             '`freezings=0, dynamics="flow"`). The trajectory is '
-            "the first variation along the run to come: one sweep of one replicate for all tilts, whose "
-            "“answers” are the tilts within 0.2 of the swept weights, which is all that such a sweep can "
-            "judge itself by; and, as `predict_excess_loss` takes it since, three points between the two "
-            "orders, each with the batches of the two stages in both orders, for windows of at most "
+            "the first variation along the run to come: one sweep of one replicate for all tilts, by which "
+            "the library gives values and answers for no sign, as nothing says how much of them is luck; "
+            "and, as `predict_excess_loss` takes it since, three points between the two orders, each with "
+            "the batches of the two stages in both orders, for windows of at most "
             f"{settings['integrated']} steps. The study draws its batches: more of a language is more of its "
             "sequences. All predictors but the last take as many sequences of a language in every step, and "
             "its weight as that of a loss, whose gradients have other noise; the last takes the numbers of "
@@ -166,11 +168,9 @@ def words(found: Mapping[str, Sequence[Cell]]) -> str:
         for name, every in found.items()
         if every
     ]
-    answered = [cell for cell in found["trajectory"] if cell.answered]
     silent = [NAMES[name] for name, every in found.items() if every and not any(c.answered for c in every)]
     return (
-        f"Signs right of the cells asked for, at most {most}: {', '.join(told)}; of the trajectory's "
-        f"{len(answered)} tilts within 0.2, {sum(cell.right for cell in answered)}. "
+        f"Signs right of the cells asked for, at most {most}: {', '.join(told)}. "
         + (f"By their own verdicts {listed(silent)} answer none of them. " if silent else "")
         + _aimed(found)
     ).strip()
