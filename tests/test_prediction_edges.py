@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 import commute_verify as cv
+from commute_verify.criterion import undisturbed
 from commute_verify.criterion.prediction import costate, local, skipping, variation, window
 
 HALF = {"a": 0.5, "b": 0.5}
@@ -133,16 +134,25 @@ def test_under_dropout_both_ends_are_tested_under_the_same_masks(order):
     assert all(one.answered for one in under_dropout(order).excess.values())
 
 
+def test_a_gpu_that_is_not_in_use_is_not_seeded(monkeypatch):
+    seeds = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeds.append)
+    under_dropout("ab")
+    assert len(seeds) == 1  # that of the test's own model
+    monkeypatch.setattr(costate, "reseed", torch.manual_seed)  # planted
+    under_dropout("ab")
+    assert len(seeds) > 2
+
+
 def test_masks_that_go_on_from_the_last_domain_trained_are_caught(monkeypatch):
     right = costate.Training._targets
 
     def going_on(self, at, held_out, mixing):
-        monkeypatch.setattr(costate.torch, "manual_seed", lambda seed: None)
+        monkeypatch.setattr(costate, "reseed", lambda seed: None)
         found = right(self, at, held_out, mixing)
-        monkeypatch.setattr(costate.torch, "manual_seed", seed)
+        monkeypatch.setattr(costate, "reseed", undisturbed.reseed)
         return found
 
-    seed = torch.manual_seed
     monkeypatch.setattr(costate.Training, "_targets", going_on)
     assert not all(one.answered for one in under_dropout("ba").excess.values())
 

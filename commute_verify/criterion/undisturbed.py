@@ -37,9 +37,7 @@ def undisturbed(
         if seed is not None:
             random.seed(seed)
             np.random.seed(seed % 2**32)
-            torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed a GPU not yet in use
-            if cuda is not None:
-                torch.cuda.manual_seed_all(seed)
+            reseed(seed)
         with torch.inference_mode(False), torch.enable_grad():
             yield
     finally:
@@ -57,6 +55,13 @@ def undisturbed(
                     buffer.copy_(value)
         for module, training in modes:
             module.training = training
+
+
+def reseed(seed: int) -> None:
+    """Let torch draw from a seed; ``torch.manual_seed`` would seed a GPU not yet in use, which stays so."""
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.manual_seed_all(seed)
 
 
 def detached_loaders(domains: Mapping[str, Iterable[Any]]) -> dict[str, Iterable[Any]]:

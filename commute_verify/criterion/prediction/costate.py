@@ -30,6 +30,7 @@ from commute_verify.criterion.prediction.optimizer import Optimizer
 from commute_verify.criterion.prediction.states import Shelf, shelf
 from commute_verify.criterion.prediction.surface import Derivatives, Surface
 from commute_verify.criterion.prediction.update import State, advance, initial, pulled_back
+from commute_verify.criterion.undisturbed import reseed
 from commute_verify.errors import CommuteError
 
 Array = NDArray[np.float64]
@@ -135,7 +136,7 @@ class Training:
 
     def _derivatives(self, at: Tensor, k: int, s: int, directions: Sequence[Tensor]) -> Derivatives:
         name = self.fields.names[k]
-        torch.manual_seed(self.seed + s * len(self.fields.names) + k)
+        reseed(self.seed + s * len(self.fields.names) + k)
         taken = self._taken(s)
         batch = self.fields.batches[name][taken]
         with located(f"domain {name!r}, batch {taken + 1}"):
@@ -158,7 +159,7 @@ class Training:
 
     def _targets(self, at: Tensor, held_out: Surface, mixing: Array) -> tuple[Array, State]:
         """L_t(θ_N) and the cotangents that the way back starts from."""
-        torch.manual_seed(self.seed + len(self.rates) * len(self.fields.names))
+        reseed(self.seed + len(self.rates) * len(self.fields.names))
         losses, u = np.zeros(len(mixing)), at.new_zeros((len(mixing), at.numel()))
         for k in np.flatnonzero(mixing.any(axis=0)).tolist():
             try:
