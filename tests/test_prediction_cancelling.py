@@ -8,7 +8,7 @@ from torch import nn
 import commute_verify as cv
 from commute_verify.criterion.prediction import descended as descents
 from commute_verify.criterion.prediction import frozen, frozen_curvature, local
-from commute_verify.criterion.prediction.predict import RUNGS
+from commute_verify.criterion.prediction.ladder import RUNGS
 from commute_verify.criterion.prediction.rung import Found, each
 
 STEPS, SIZE = 5, 6

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from commute_verify import WeightSchedule
-from commute_verify.criterion.prediction import coordinates, left_out, local, predict
+from commute_verify.criterion.prediction import coordinates, ladder, left_out, local
 from commute_verify.criterion.prediction.predict import predict_excess_loss
 from commute_verify.criterion.prediction.surface import Surface
 
@@ -82,7 +82,7 @@ def test_auto_follows_a_run_that_is_clipped():
 
 
 def test_auto_that_takes_the_unclipped_series_is_caught(monkeypatch):
-    monkeypatch.setattr(predict, "against_clipping", lambda questions, clip, verdicts: verdicts)
+    monkeypatch.setattr(ladder, "against_clipping", lambda questions, clip, verdicts: verdicts)
     with pytest.raises(AssertionError):
         assert_auto_clips()
 

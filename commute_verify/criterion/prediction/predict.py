@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,29 +11,14 @@ import torch
 from torch import nn
 
 from commute_verify.criterion import checked
-from commute_verify.criterion.objective import Batch, LossFunction, NotFiniteError
-from commute_verify.criterion.prediction.answer import (
-    DivergenceError,
-    Predicted,
-    Prediction,
-    PredictionCost,
-    Verdict,
-)
+from commute_verify.criterion.objective import Batch, LossFunction
+from commute_verify.criterion.prediction.answer import Prediction
 from commute_verify.criterion.prediction.asking import Options, Setting, TargetModel, ask
-from commute_verify.criterion.prediction.frozen_curvature import frozen_curvature
-from commute_verify.criterion.prediction.left_out import (
-    AFFECTED,
-    against_clipping,
-    against_memory,
-    against_skipping,
-)
-from commute_verify.criterion.prediction.local import local, local_3
-from commute_verify.criterion.prediction.memory import memory
+from commute_verify.criterion.prediction.ladder import RUNGS, auto, predicted
 from commute_verify.criterion.prediction.question import Question
-from commute_verify.criterion.prediction.rung import Rung, each
 from commute_verify.criterion.prediction.skipping import reach
-from commute_verify.criterion.prediction.surface import ProductMethod, Tally
-from commute_verify.criterion.prediction.trajectory import swept, trajectory
+from commute_verify.criterion.prediction.surface import ProductMethod
+from commute_verify.criterion.prediction.trajectory import swept
 from commute_verify.criterion.prediction.variation import FirstVariation, averaged
 from commute_verify.criterion.prediction.window import Dynamics
 from commute_verify.criterion.undisturbed import undisturbed
@@ -42,14 +26,6 @@ from commute_verify.errors import CommuteError
 from commute_verify.schedules import WeightSchedule
 
 Predictor = Literal["auto", "local", "local-3", "frozen-curvature", "trajectory", "memory"]
-
-RUNGS: dict[str, Rung] = {
-    "local": local,
-    "local-3": local_3,
-    "frozen-curvature": each(frozen_curvature),
-    "trajectory": trajectory,
-    "memory": each(memory),
-}
 
 
 def predict_excess_loss(
@@ -174,13 +150,13 @@ def predict_excess_loss(
     with undisturbed(model, _loaders(domains, held_out), options.seed):
         questions, tally = ask(model, loss_fn, domains, schedule, targets, held_out, setting, options)
         if predictor == "auto":
-            return _auto(questions, tally)
+            return auto(questions, tally)
         if predictor != "trajectory" and not questions[0].fields.repeats():
             raise CommuteError(
                 "the same batch gives two losses, as with dropout in train mode; call model.eval(), or give "
                 'predictor="trajectory", which draws once for each batch'
             )
-        return _predicted(predictor, questions, tally)
+        return predicted(predictor, questions, tally)
 
 
 def first_variation(
@@ -244,106 +220,3 @@ def _varied(question: Question) -> FirstVariation:
 
 def _loaders(*given: object) -> list[Iterable[Batch]]:
     return [batches for mapping in given if isinstance(mapping, Mapping) for batches in mapping.values()]
-
-
-def _auto(questions: list[Question], tally: Tally) -> Prediction:
-    """The first rung that answers, target by target; where none does, the last one's abstention."""
-    first = questions[0]
-    need = _trajectory_misses(questions)
-    rungs = _cheapest_first(questions, with_trajectory=need is None)
-    if not rungs:
-        raise CommuteError(
-            "an optimizer that remembers, or a model with dropout, is predicted by the trajectory, which "
-            f"takes {need}; give these, or name a predictor"
-        )
-    tried: list[Prediction] = []
-    best: dict[str, Predicted] = {}
-    for rung in rungs:
-        before = tally.gradients, tally.products
-        try:
-            tried.append(_predicted(rung, questions, tally))
-        except (DivergenceError, NotFiniteError) as error:
-            tried.append(_diverged(rung, first, str(error), _since(before, tally)))
-        best |= {
-            name: found
-            for name, found in tried[-1].excess.items()
-            if name not in best or not best[name].answered
-        }
-        if all(found.answered for found in best.values()):
-            break
-    costs = [one.cost for one in tried]
-    total = PredictionCost(
-        sum(c.gradients for c in costs),
-        sum(c.products for c in costs),
-        sum(c.gradient_equivalents for c in costs),
-        sum(c.training_steps for c in costs),
-    )
-    notes = tuple(note for one in tried for note in one.notes)
-    if "trajectory" not in rungs and not all(found.answered for found in best.values()):
-        notes += (f"the trajectory was not tried: it takes {need}",)
-    return Prediction("auto", best, total, notes, tuple(tried))
-
-
-def _cheapest_first(questions: list[Question], with_trajectory: bool) -> list[str]:
-    """The rungs that ``auto`` goes through.
-
-    Where there are batches for a trajectory, frozen curvature takes dozens of products through all of them,
-    and the trajectory a few passes: it is cheaper, but what one replicate says is of its own batches alone.
-    """
-    first = questions[0]
-    if first.optimizer.remembers or not first.fields.repeats():
-        return ["trajectory"] if with_trajectory else []
-    if not with_trajectory:
-        return ["local", "frozen-curvature"]
-    if len(questions) > 1:
-        return ["local", "trajectory", "frozen-curvature"]
-    return ["local", "frozen-curvature", "trajectory"]
-
-
-def _trajectory_misses(questions: list[Question]) -> str | None:
-    """What the trajectory takes and does not find; None where it has everything."""
-    first = questions[0]
-    if not first.window.whole:
-        return f"whole steps, and durations are {first.window.schedule.durations.tolist()}"
-    for name, batches in first.fields.batches.items():
-        if len(batches) < first.window.length:
-            each = f" in each of {len(questions)} replicates" if len(questions) > 1 else ""
-            return (
-                f"a batch of every domain for each of {first.window.length} steps, and domain {name!r} has "
-                f"{len(batches)}{each}"
-            )
-    return None
-
-
-def _diverged(rung: str, question: Question, why: str, spent: Tally) -> Prediction:
-    """An abstention where a rung came upon numbers that are none."""
-    judged = Verdict(False, "a number that is none", math.nan, 0.0, f"abstains: {why}")
-    excess = {name: Predicted(math.nan, math.nan, judged, rung) for name in question.targets}
-    return Prediction(rung, excess, question.cost(spent), (why,))
-
-
-def _predicted(rung: str, questions: list[Question], tally: Tally) -> Prediction:
-    first = questions[0]
-    before = tally.gradients, tally.products
-    found = RUNGS[rung](questions)
-    mean, stderr, verdicts = found.mean()
-    notes = found.notes
-    if rung in AFFECTED and first.optimizer.clip is not None:
-        verdicts = against_clipping(questions, first.optimizer.clip, verdicts)
-    if rung in AFFECTED and first.optimizer.remembers:
-        verdicts, note = against_memory(questions, mean, verdicts)
-        notes = (*notes, note)
-    verdicts, told = against_skipping(first, verdicts)
-    notes += told
-    excess = {
-        name: Predicted(float(value), float(error), judged, rung)
-        for name, value, error, judged in zip(first.targets, mean, stderr, verdicts, strict=True)
-    }
-    return Prediction(rung, excess, first.cost(_since(before, tally)), notes)
-
-
-def _since(before: tuple[int, int], tally: Tally) -> Tally:
-    """What has been spent since (gradients, products)."""
-    spent = Tally()
-    spent.gradients, spent.products = tally.gradients - before[0], tally.products - before[1]
-    return spent
