@@ -88,6 +88,12 @@ def test_a_basis_that_becomes_more_copies_no_vector_and_combines_all():
     assert float((Q @ left).abs().max()) < 1e-5  # roundoff, after the second pass
 
 
+def test_a_basis_lies_on_the_device_that_is_asked_for():
+    basis = Basis(torch.ones(3), torch.device("meta"))
+    basis.append(torch.ones(3))
+    assert basis.matrix().is_meta
+
+
 def test_what_the_recurrence_leaves_is_the_residual_along_the_last_vector():
     A = symmetric(np.linspace(-1.0, 2.0, 20))
     found = lanczos(product(A), start(20), 7)

@@ -90,10 +90,38 @@ def test_the_basis_of_frozen_curvature_lies_where_it_is_asked_to(monkeypatch):
     assert values(on_the_cpu) == values(by_default)
 
 
-@pytest.mark.parametrize("given", ["meta", "nowhere", 2.5, "cuda:77"])
+@pytest.mark.parametrize(
+    "given", ["meta", "nowhere", "hpu", "privateuseone", 2.5, 10**30, "cuda:77", torch.device("cuda:77")]
+)
 def test_a_device_that_is_not_there_is_told(given):
-    with pytest.raises(cv.CommuteError, match=re.escape(f"basis_device={given!r}: no device here; give one")):
+    name = str(given) if isinstance(given, torch.device) else given
+    with pytest.raises(cv.CommuteError, match=re.escape(f"basis_device={name!r}: no device here; give one")):
         ask(predictor="frozen-curvature", basis_device=given)
+
+
+def test_exchange_is_nothing_to_predictors_of_broken_durations():
+    halves = cv.WeightSchedule.tilt(HALF, "a", "b", 0.1, 2.5)
+
+    def of(**options):
+        return values(
+            cv.predict_excess_loss(
+                network(), next_token_loss, tokens(), halves, optimizer=1e-4, predictor="local", **options
+            )
+        )
+
+    assert of(exchange=2) == of()
+
+
+def test_the_gradients_that_a_difference_step_is_found_by_are_counted(monkeypatch):
+    right, seen = torch.autograd.grad, []
+
+    def counted(*given, **more):
+        seen.append(given)
+        return right(*given, **more)
+
+    monkeypatch.setattr(torch.autograd, "grad", counted)
+    found = ask(predictor="local", method="finite-difference")
+    assert found.cost.gradients - len(seen) in (0, 1)  # a look at the loss alone, once
 
 
 def test_numbers_of_any_type_are_taken():

@@ -1,6 +1,7 @@
 """Local predictors, memory and ``auto``: orders of their errors, real optimizer runs, and abstentions."""
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,8 @@ import torch
 from torch import nn
 
 from commute_verify import CommuteError, WeightSchedule
-from commute_verify.criterion.prediction import iterated, local, memory
+from commute_verify.criterion.lanczos import AsymmetryError
+from commute_verify.criterion.prediction import coordinates, iterated, ladder, local, memory
 from commute_verify.criterion.prediction.predict import predict_excess_loss
 from commute_verify.flows import gradient_flow
 
@@ -278,7 +280,7 @@ def nearly_alike(replicates):
     }
 
 
-def test_auto_asks_the_trajectory_of_replicates_before_frozen_curvature_which_costs_more():
+def test_auto_asks_the_trajectory_of_replicates_and_not_frozen_curvature_which_costs_more():
     batches = nearly_alike(2)
     found = auto(0.02, batches=batches, replicates=2)
     assert [one.predictor for one in found.tried] == ["local", "trajectory"]
@@ -290,10 +292,52 @@ def test_auto_asks_the_trajectory_of_replicates_before_frozen_curvature_which_co
     assert np.abs(np.subtract(*close)).max() < 0.02 * np.abs(close).max()
 
 
-def test_auto_asks_frozen_curvature_where_the_trajectory_abstains():
+def test_auto_abstains_where_the_trajectory_of_replicates_does():
     found = auto(0.02, batches=nearly_alike(2), replicates=2, points=1)  # a sweep is held against nothing
-    assert [one.predictor for one in found.tried] == ["local", "trajectory", "frozen-curvature"]
-    assert {found[name].predictor for name in TARGETS} == {"frozen-curvature"}
+    assert [one.predictor for one in found.tried] == ["local", "trajectory"]
+    assert not found.answered
+    assert {found[name].predictor for name in TARGETS} == {"trajectory"}
+
+
+def test_auto_keeps_what_an_earlier_rung_answers(monkeypatch):
+    right = ladder.predicted
+
+    def half(rung, questions, tally):
+        """Local answers the first target alone, and later rungs neither."""
+        found = right(rung, questions, tally)
+        names = ["a"] if rung == "local" else []
+        told = {
+            name: one._replace(verdict=one.verdict._replace(valid=name in names))
+            for name, one in found.excess.items()
+        }
+        return replace(found, excess=told)
+
+    monkeypatch.setattr(ladder, "predicted", half)
+    found = auto(1e-3)
+    assert [found[name].predictor for name in TARGETS] == ["local", "frozen-curvature"]
+    assert [found[name].answered for name in TARGETS] == [True, False]
+
+
+def test_auto_goes_on_where_products_are_too_noisy_for_a_rung(monkeypatch):
+    def noisy(questions):
+        raise AsymmetryError("the operator is not symmetric")
+
+    monkeypatch.setitem(ladder.RUNGS, "local", noisy)
+    found = auto(0.02)
+    assert found.answered
+    assert not found.tried[0].answered
+    assert "not symmetric" in found.tried[0]["a"].verdict.words
+
+
+def test_curvature_that_noise_hides_is_abstained_from(monkeypatch):
+    def noisy(*given):
+        raise AsymmetryError("the operator is not symmetric")
+
+    assert auto(1e-3, predictor="local").answered
+    monkeypatch.setattr(coordinates, "grown", noisy)
+    found = auto(1e-3, predictor="local")
+    assert not found.answered
+    assert np.isnan(found["a"].verdict.value)
 
 
 def test_one_replicate_of_the_trajectory_comes_after_what_answers_for_other_batches():

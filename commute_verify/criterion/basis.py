@@ -67,5 +67,7 @@ class Basis:
 
     def _combined(self, parts: Tensor) -> Tensor:
         blocks = self._filled()
-        terms = zip(torch.split(parts, [len(block) for block in blocks]), blocks, strict=True)
-        return torch.stack([some @ block for some, block in terms]).sum(dim=0)
+        total = self._empty.new_zeros(self._empty.shape[1])
+        for some, block in zip(torch.split(parts, [len(block) for block in blocks]), blocks, strict=True):
+            total.addmv_(block.T, some)
+        return total

@@ -54,8 +54,9 @@ def device(value: object, what: str) -> torch.device:
     try:
         found = torch.device(value)  # type: ignore[call-overload]
         torch.zeros(1, device=found).item()
-    except (RuntimeError, TypeError, AssertionError, NotImplementedError):
-        raise CommuteError(f"{shown(what, value)}: no device here; give one that is, as 'cpu'") from None
+    except (RuntimeError, TypeError, ValueError, AssertionError, ImportError):
+        named = str(value) if isinstance(value, torch.device) else value
+        raise CommuteError(f"{shown(what, named)}: no device here; give one that is, as 'cpu'") from None
     return torch.device(found)
 
 

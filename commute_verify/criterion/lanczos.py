@@ -20,6 +20,11 @@ from commute_verify.errors import CommuteError
 
 Operator = Callable[[Tensor], Tensor]
 
+
+class AsymmetryError(CommuteError):
+    """Products that are no symmetric operator's, or too noisy to tell."""
+
+
 ASYMMETRY = 0.1
 """A part of A q outside the recurrence, relative to ‖T‖, that noise of products does not explain."""
 
@@ -135,7 +140,7 @@ def grown(
         scale = max(scale, abs(alpha[-1]), residual, *beta[-1:])
         stray = float(parts[:-2].abs().max()) if len(parts) > 2 else 0.0
         if stray > ASYMMETRY * scale:
-            raise CommuteError(
+            raise AsymmetryError(
                 f"the operator is not symmetric (⟨q, A q'⟩ = {stray:.2g} where 0 is due, ‖A‖ ≥ {scale:.2g}); "
                 "give one whose products are Hessian-vector products of one loss on one batch"
             )

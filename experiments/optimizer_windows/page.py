@@ -175,9 +175,9 @@ def _validity(result: dict[str, Any], name: str, origin: str) -> list[Block]:
         Paragraph(
             "For SGD, momentum and AdamW in float64, with the same batch at every step, so that nothing is "
             "left but the predictor's own error, and with frozen curvature that takes its models anew on the "
-            "way, unlike in the tables above, under momentum and AdamW as a flow as there; and last with "
-            "minibatches, where what is predicted from "
-            "other batches also has their noise. Below the dashed line a prediction is good to a tenth, "
+            f"way, unlike in the tables above, under momentum and AdamW {_flow(result['settings'])}; and "
+            "last with minibatches, where what is predicted from other batches also has their noise. Below "
+            "the dashed line a prediction is good to a tenth, "
             "above the other one it is worth nothing."
         ),
         Figure(
@@ -190,6 +190,11 @@ def _validity(result: dict[str, Any], name: str, origin: str) -> list[Block]:
         ),
         tables.swaps(result["validity"], origin),
     ]
+
+
+def _flow(settings: dict[str, Any]) -> str:
+    """How frozen curvature stood for steps with memory: results before ``tail_up_to`` have the flow alone."""
+    return "bent to follow their steps" if "tail_up_to" in settings else "as a flow as there"
 
 
 def _prices(result: dict[str, Any], origin: str) -> list[Block]:

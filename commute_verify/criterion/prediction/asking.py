@@ -61,8 +61,6 @@ class Options:
             count = getattr(self, what)
             if count is not None or what in ("max_products", "replicates"):
                 object.__setattr__(self, what, checked.whole(count, what, 1))
-        if self.basis_device is not None:
-            object.__setattr__(self, "basis_device", checked.device(self.basis_device, "basis_device"))
         object.__setattr__(
             self,
             "freezings",
@@ -117,7 +115,7 @@ def ask(
     if setting.lr is None and not rule.lr:
         raise CommuteError("the first group's learning rate is 0; give the rates to come with lr=")
     window = Window.of(names, schedule, setting.against, rule.lr if setting.lr is None else setting.lr)
-    if options.exchange is not None and 2 * options.exchange > window.length:
+    if options.exchange is not None and window.whole and 2 * options.exchange > window.length:
         raise CommuteError(
             f"exchange={options.exchange} in a window of {window.length} steps; give the steps of a stage, "
             "at most half of the window"
@@ -125,6 +123,8 @@ def ask(
     chosen = _dynamics(options.dynamics, window, rule)
     if chosen == "flow" and options.dynamics == "auto":
         window = replace(window, bend=rule.bend, lag=rule.lag, fading=rule.fading)
+    given = options.basis_device
+    basis = None if given is None else checked.device(given, "basis_device")
     tally = Tally()
     parts = zip(
         dealt(fields, options.replicates, "domains"),
@@ -144,7 +144,7 @@ def ask(
             options.target_model,
             options.tolerance,
             options.max_products,
-            None if options.basis_device is None else torch.device(options.basis_device),
+            basis,
             options.freezings,
             options.points,
             options.exchange or 0,

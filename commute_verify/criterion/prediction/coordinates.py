@@ -6,6 +6,7 @@ which every step trains with weight 1.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from commute_verify.criterion.lanczos import grown
+from commute_verify.criterion.lanczos import AsymmetryError, grown
 from commute_verify.criterion.prediction.optimizer import Scale
 from commute_verify.criterion.prediction.surface import Surface
 
@@ -78,7 +79,8 @@ class Coordinates:
     def curvature(self, surface: Surface, weights: Array, g: Tensor) -> float:
         """The largest Ritz value of the mixture's Hessian along its gradient, from a few products.
 
-        Where the domains' gradients cancel in the mixture, along the longest of them.
+        Where the domains' gradients cancel in the mixture, along the longest of them. nan where products are
+        too noisy, as differences of float32 gradients across the kinks of a ReLU are.
         """
         start = self.mixed(weights, g)
         lengths = torch.linalg.vector_norm(g, dim=1)
@@ -91,5 +93,8 @@ class Coordinates:
             inner = surface.product(weights.tolist(), self.inward(v))
             return self.inward(inner) + self.decay * v
 
-        found = list(grown(operator, start, PROBES))[-1]
+        try:
+            found = list(grown(operator, start, PROBES))[-1]
+        except AsymmetryError:
+            return math.nan
         return float(torch.linalg.eigvalsh(found.matrix()).abs().max())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from commute_verify.criterion.lanczos import AsymmetryError
 from commute_verify.criterion.objective import NotFiniteError
 from commute_verify.criterion.prediction.answer import (
     DivergenceError,
@@ -73,7 +74,7 @@ def auto(questions: list[Question], tally: Tally) -> Prediction:
         before = tally.gradients, tally.products
         try:
             tried.append(predicted(rung, questions, tally))
-        except (DivergenceError, NotFiniteError) as error:
+        except (AsymmetryError, DivergenceError, NotFiniteError) as error:
             tried.append(_diverged(rung, first, str(error), _since(before, tally)))
         best |= {
             name: found
@@ -96,10 +97,11 @@ def auto(questions: list[Question], tally: Tally) -> Prediction:
 
 
 def _cheapest_first(questions: list[Question], with_trajectory: bool) -> list[str]:
-    """The rungs that ``auto`` goes through.
+    """The rungs that ``auto`` goes through, in the order of what they cost as a rule.
 
-    Where there are batches for a trajectory, frozen curvature takes dozens of products through all of them,
-    and the trajectory a few passes: it is cheaper, but what one replicate says is of its own batches alone.
+    Where the trajectory has replicates, frozen curvature is not asked: it is mostly dearer, takes dozens of
+    products through all the batches, and knows nothing of their noise, which the trajectory has seen. What a
+    single replicate says is of its own batches alone, and comes last.
     """
     first = questions[0]
     if first.optimizer.remembers or not first.fields.repeats():
@@ -107,7 +109,7 @@ def _cheapest_first(questions: list[Question], with_trajectory: bool) -> list[st
     if not with_trajectory:
         return ["local", "frozen-curvature"]
     if len(questions) > 1:
-        return ["local", "trajectory", "frozen-curvature"]
+        return ["local", "trajectory"]
     return ["local", "frozen-curvature", "trajectory"]
 
 

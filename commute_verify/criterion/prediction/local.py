@@ -148,7 +148,7 @@ def _start(question: Question) -> tuple[Coordinates, Tensor]:
 
 def _reach(question: Question, at: Coordinates, g: Tensor, bent: float) -> float:
     curvature = at.curvature(question.fields, question.average(), g)
-    return question.window.flow_time() * max(curvature, bent)
+    return question.window.flow_time() * float(np.maximum(curvature, bent))
 
 
 def _watch(question: Question, at: Coordinates, g: Tensor) -> None:

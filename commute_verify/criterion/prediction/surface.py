@@ -137,7 +137,9 @@ class Surface:
         here = self.derivatives(at, batch)
         if domain not in self._steps:
             along = self.named(here.gradient if bool(here.gradient.any()) else directions[0])
+            before = self.objective.evaluations
             step = choose_step(self.objective, batch, along)
+            self.tally.gradients += self.objective.evaluations - before
             if step.relative_error > UNSETTLED:
                 raise CommuteError(
                     f"differences of gradients settle at no step (relative error {step.relative_error:.1g}); "
