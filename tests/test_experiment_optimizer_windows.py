@@ -267,6 +267,13 @@ def test_what_the_grid_leaves_out_is_told():
     assert told.startswith("Not run, and not in the aims: points between them for tilts of other sizes")
 
 
+def test_the_map_says_whether_its_flow_was_bent_which_older_results_were_not():
+    held = Settings().as_dict()
+    assert "bent" in page._flow(held)
+    held.pop("tail_up_to")
+    assert "bent" not in page._flow(held)
+
+
 @pytest.fixture(scope="module")
 def made():
     """Every piece of a study at the smallest size, of a single tilt and a single swap."""

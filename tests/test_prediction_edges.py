@@ -144,6 +144,19 @@ def test_a_gpu_that_is_not_in_use_is_not_seeded(monkeypatch):
     assert len(seeds) > 2
 
 
+@pytest.mark.parametrize("kind", ["cuda", "xpu"])
+def test_a_gpu_in_use_is_seeded_for_every_batch_and_left_as_it_was(monkeypatch, kind):
+    seeds, restored = [], []
+    gpu = getattr(torch, kind)
+    monkeypatch.setattr(gpu, "get_rng_state_all", lambda: ["as it was"])
+    monkeypatch.setattr(gpu, "set_rng_state_all", restored.append)
+    monkeypatch.setattr(gpu, "manual_seed_all", seeds.append)
+    monkeypatch.setattr(gpu, "is_initialized", lambda: True)
+    under_dropout("ab")
+    assert len(set(seeds)) > 4  # each of the steps' batches, and the targets'
+    assert restored == [["as it was"]]
+
+
 def test_masks_that_go_on_from_the_last_domain_trained_are_caught(monkeypatch):
     right = costate.Training._targets
 

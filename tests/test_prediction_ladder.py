@@ -1,7 +1,6 @@
-"""Local predictors, memory and ``auto``: orders of their errors, real optimizer runs, and abstentions."""
+"""Local predictors and memory: orders of their errors, real optimizer runs, and abstentions."""
 
 import copy
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +9,7 @@ from torch import nn
 
 from commute_verify import CommuteError, WeightSchedule
 from commute_verify.criterion.lanczos import AsymmetryError
-from commute_verify.criterion.prediction import coordinates, iterated, ladder, local, memory
+from commute_verify.criterion.prediction import coordinates, iterated, local, memory
 from commute_verify.criterion.prediction.predict import predict_excess_loss
 from commute_verify.flows import gradient_flow
 
@@ -256,102 +255,21 @@ def test_memory_without_buffers_is_caught(monkeypatch):
     assert np.abs(found - seen).max() > 0.1 * np.abs(seen).max()
 
 
-def auto(eta, schedule=SCHEDULE, batches=None, **options):
+def asked(eta, schedule=SCHEDULE, batches=None, **options):
     return predict_excess_loss(
         Point(THETA), bent, batches or data(), schedule, TARGETS, optimizer=eta, **options
     )
-
-
-def test_auto_takes_the_cheapest_rung_that_answers():
-    short, longer = auto(1e-3), auto(0.02)
-    assert {short[name].predictor for name in short} == {"local"}
-    assert [one.predictor for one in longer.tried] == ["local", "frozen-curvature"]
-    assert longer.answered
-    assert longer.cost.gradients == sum(one.cost.gradients for one in longer.tried)
-    assert "valid" in repr(longer)
-    assert "frozen-curvature" not in repr(short)
-
-
-def nearly_alike(replicates):
-    """Batches for a trajectory of every replicate; replicates differ by a thousandth."""
-    return {
-        name: [(A, b + 1e-3 * r) for r in range(replicates) for A, b in found * int(SCHEDULE.durations.sum())]
-        for name, found in data().items()
-    }
-
-
-def test_auto_asks_the_trajectory_of_replicates_and_not_frozen_curvature_which_costs_more():
-    batches = nearly_alike(2)
-    found = auto(0.02, batches=batches, replicates=2)
-    assert [one.predictor for one in found.tried] == ["local", "trajectory"]
-    assert found.answered
-    dearer = auto(0.02, batches=batches, replicates=2, predictor="frozen-curvature")
-    assert dearer.answered
-    assert dearer.cost.gradient_equivalents > 4 * found.tried[1].cost.gradient_equivalents
-    close = [[one[name].value for name in TARGETS] for one in (found, dearer)]
-    assert np.abs(np.subtract(*close)).max() < 0.02 * np.abs(close).max()
-
-
-def test_auto_abstains_where_the_trajectory_of_replicates_does():
-    found = auto(0.02, batches=nearly_alike(2), replicates=2, points=1)  # a sweep is held against nothing
-    assert [one.predictor for one in found.tried] == ["local", "trajectory"]
-    assert not found.answered
-    assert {found[name].predictor for name in TARGETS} == {"trajectory"}
-
-
-def test_auto_keeps_what_an_earlier_rung_answers(monkeypatch):
-    right = ladder.predicted
-
-    def half(rung, questions, tally):
-        """Local answers the first target alone, and later rungs neither."""
-        found = right(rung, questions, tally)
-        names = ["a"] if rung == "local" else []
-        told = {
-            name: one._replace(verdict=one.verdict._replace(valid=name in names))
-            for name, one in found.excess.items()
-        }
-        return replace(found, excess=told)
-
-    monkeypatch.setattr(ladder, "predicted", half)
-    found = auto(1e-3)
-    assert [found[name].predictor for name in TARGETS] == ["local", "frozen-curvature"]
-    assert [found[name].answered for name in TARGETS] == [True, False]
-
-
-def test_auto_goes_on_where_products_are_too_noisy_for_a_rung(monkeypatch):
-    def noisy(questions):
-        raise AsymmetryError("the operator is not symmetric")
-
-    monkeypatch.setitem(ladder.RUNGS, "local", noisy)
-    found = auto(0.02)
-    assert found.answered
-    assert not found.tried[0].answered
-    assert "not symmetric" in found.tried[0]["a"].verdict.words
 
 
 def test_curvature_that_noise_hides_is_abstained_from(monkeypatch):
     def noisy(*given):
         raise AsymmetryError("the operator is not symmetric")
 
-    assert auto(1e-3, predictor="local").answered
+    assert asked(1e-3, predictor="local").answered
     monkeypatch.setattr(coordinates, "grown", noisy)
-    found = auto(1e-3, predictor="local")
+    found = asked(1e-3, predictor="local")
     assert not found.answered
     assert np.isnan(found["a"].verdict.value)
-
-
-def test_one_replicate_of_the_trajectory_comes_after_what_answers_for_other_batches():
-    found = auto(0.02, batches=nearly_alike(1))
-    assert [one.predictor for one in found.tried] == ["local", "frozen-curvature"]
-
-
-def test_auto_goes_to_the_trajectory_where_the_optimizer_remembers():
-    model, optimizer = warmed()
-    batches = {name: found * 6 for name, found in data().items()}
-    found = predict_excess_loss(model, bent, batches, SCHEDULE, TARGETS, optimizer=optimizer, points=3)
-    assert {found[name].predictor for name in found} == {"trajectory"}
-    with pytest.raises(CommuteError, match="optimizer that remembers"):
-        predict_excess_loss(model, bent, data(), SCHEDULE, TARGETS, optimizer=optimizer)
 
 
 def test_a_prediction_that_leaves_a_large_memory_out_abstains():
@@ -363,42 +281,24 @@ def test_a_prediction_that_leaves_a_large_memory_out_abstains():
     assert "remembers" in found["a"].verdict.words
 
 
-def test_auto_abstains_where_no_rung_is_valid():
-    found = auto(3.0)
-    assert not found.answered
-    assert "abstains" in repr(found)
-
-
-def test_auto_says_that_the_trajectory_was_not_tried_for_want_of_batches():
-    left_out = "the trajectory was not tried: it takes "
-    each = "a batch of every domain for each of 6 steps, and domain 'a' has 1"
-    assert left_out + each in auto(3.0).notes
-    replicated = auto(3.0, batches={name: each * 2 for name, each in data().items()}, replicates=2)
-    assert f"{left_out}{each} in each of 2 replicates" in replicated.notes
-    halves = WeightSchedule.blocks({"a": 2.5, "b": 1.5, "c": 2.0})
-    assert f"{left_out}whole steps, and durations are [2.5, 1.5, 2.0]" in auto(3.0, halves).notes
-    assert left_out not in auto(1e-3).notes
-    assert left_out not in auto(3.0, batches={name: found * 6 for name, found in data().items()}).notes
-
-
 def test_order_3_takes_no_derivatives_of_domains_that_neither_schedule_trains():
     batches = {**data(), "d": data(1)["a"], "e": data(2)["b"]}
     idle = {"d": 0.0, "e": 0.0}
     wider = WeightSchedule(
         (*NAMES, *idle), SCHEDULE.durations, np.pad(SCHEDULE.weights, [(0, 0), (0, len(idle))])
     )
-    found = auto(0.05, predictor="local-3")
-    other = auto(0.05, wider, batches, predictor="local-3")
+    found = asked(0.05, predictor="local-3")
+    other = asked(0.05, wider, batches, predictor="local-3")
     assert [other[name].value for name in other] == [found[name].value for name in found]
     third = [
-        one.cost.products - auto(0.05, *given, predictor="local").cost.products
+        one.cost.products - asked(0.05, *given, predictor="local").cost.products
         for one, *given in ((found,), (other, wider, batches))
     ]
     assert third[0] == third[1]
 
 
 def test_order_3_of_a_schedule_against_itself_is_nothing():
-    found = auto(0.05, predictor="local-3", against=SCHEDULE)
+    found = asked(0.05, predictor="local-3", against=SCHEDULE)
     assert [found[name].value for name in found] == [0.0, 0.0]
 
 
@@ -408,7 +308,7 @@ def test_a_sign_that_replicates_do_not_resolve_is_not_answered():
         name: [(a + torch.tensor(3 * draw.normal(size=a.shape)), b) for a, b in found * 6]
         for name, found in data().items()
     }
-    found = auto(1e-6, batches=noisy, replicates=6, predictor="local")
+    found = asked(1e-6, batches=noisy, replicates=6, predictor="local")
     assert not found.answered
     assert any("p-value" in found[name].verdict.quantity for name in found)
 
@@ -417,8 +317,8 @@ def test_a_sign_that_replicates_do_not_resolve_is_not_answered():
 def test_the_cost_in_training_steps_counts_every_replicate(predictor):
     batches = {name: found * 6 for name, found in data().items()}
     twice = {name: found * 2 for name, found in batches.items()}
-    one = auto(1e-3, batches=batches, predictor=predictor).cost
-    two = auto(1e-3, batches=twice, predictor=predictor, replicates=2).cost
+    one = asked(1e-3, batches=batches, predictor=predictor).cost
+    two = asked(1e-3, batches=twice, predictor=predictor, replicates=2).cost
     assert two.gradient_equivalents == 2 * one.gradient_equivalents
     assert two.training_steps == 2 * one.training_steps
     assert one.training_steps == pytest.approx(one.gradient_equivalents / len(NAMES))  # roundoff

@@ -52,12 +52,12 @@ def whole(value: object, what: str, low: int, high: int | None = None, but: str 
 def device(value: object, what: str) -> torch.device:
     """A device that is there and holds numbers, from its name or from itself."""
     try:
-        found = torch.device(value)  # type: ignore[call-overload]
+        found: torch.device = torch.device(value)  # type: ignore[call-overload]
         torch.zeros(1, device=found).item()
     except (RuntimeError, TypeError, ValueError, AssertionError, ImportError):
         named = str(value) if isinstance(value, torch.device) else value
         raise CommuteError(f"{shown(what, named)}: no device here; give one that is, as 'cpu'") from None
-    return torch.device(found)
+    return found
 
 
 def seed(value: object) -> int:

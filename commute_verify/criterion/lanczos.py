@@ -142,7 +142,8 @@ def grown(
         if stray > ASYMMETRY * scale:
             raise AsymmetryError(
                 f"the operator is not symmetric (⟨q, A q'⟩ = {stray:.2g} where 0 is due, ‖A‖ ≥ {scale:.2g}); "
-                "give one whose products are Hessian-vector products of one loss on one batch"
+                "give Hessian-vector products of one loss on one batch, by double backward or in float64 "
+                "where differences of gradients are too noisy"
             )
         exhausted = residual <= 16 * eps * start.numel() ** 0.5 * scale
         residual = 0.0 if exhausted or len(basis) == start.numel() else residual

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,8 +23,8 @@ def undisturbed(
     With a ``seed`` Python, NumPy and torch draw from it inside. Parameters and ``.grad`` are left to
     whoever writes them inside. Gradients are on inside, under ``no_grad`` too.
     """
-    python, numpy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]
+    python, numpy = random.getstate(), np.random.get_state()
+    drawn = [(source.restore, source.state()) for source in _sources()]
     own = [(generator, generator.get_state()) for batches in data for generator in _generators(batches)]
     buffers = [
         (module._buffers, name, buffer, buffer.detach().clone())
@@ -43,9 +43,8 @@ def undisturbed(
     finally:
         random.setstate(python)
         np.random.set_state(numpy)
-        torch.set_rng_state(cpu)
-        if cuda is not None:
-            torch.cuda.set_rng_state_all(cuda)
+        for restore, state in drawn:
+            restore(state)
         for generator, state in own:
             generator.set_state(state)
         with torch.no_grad():
@@ -57,15 +56,31 @@ def undisturbed(
             module.training = training
 
 
+class _Source(NamedTuple):
+    """Where torch draws from on one kind of device, all devices of a kind together."""
+
+    seed: Callable[[int], Any]
+    state: Callable[[], Any]
+    restore: Callable[[Any], None]
+
+
 def reseed(seed: int) -> None:
     """Let torch draw from a seed; ``torch.manual_seed`` would seed a GPU not yet in use, which stays so."""
-    torch.default_generator.manual_seed(seed)
-    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        torch.cuda.manual_seed_all(seed)
-    if torch.xpu.is_initialized():  # type: ignore[no-untyped-call]
-        torch.xpu.manual_seed_all(seed)
+    for source in _sources():
+        source.seed(seed)
+
+
+def _sources() -> list[_Source]:
+    """The CPU's, and those of the GPUs in use."""
+    cpu = _Source(torch.default_generator.manual_seed, torch.get_rng_state, torch.set_rng_state)
+    gpus = [
+        _Source(kind.manual_seed_all, kind.get_rng_state_all, kind.set_rng_state_all)
+        for kind in (torch.cuda, torch.xpu)
+        if kind.is_initialized()
+    ]
     if torch.backends.mps.is_available():
-        torch.mps.manual_seed(seed)
+        gpus.append(_Source(torch.mps.manual_seed, torch.mps.get_rng_state, torch.mps.set_rng_state))
+    return [cpu, *gpus]
 
 
 def detached_loaders(domains: Mapping[str, Iterable[Any]]) -> dict[str, Iterable[Any]]:

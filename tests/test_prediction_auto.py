@@ -1,0 +1,111 @@
+"""``auto``: which rung it asks first, what it keeps, and when it abstains."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from commute_verify import CommuteError, WeightSchedule
+from commute_verify.criterion.lanczos import AsymmetryError
+from commute_verify.criterion.prediction import ladder
+from commute_verify.criterion.prediction.predict import predict_excess_loss
+from tests.test_prediction_ladder import SCHEDULE, TARGETS, asked, bent, data, warmed
+
+
+def test_auto_takes_the_cheapest_rung_that_answers():
+    short, longer = asked(1e-3), asked(0.02)
+    assert {short[name].predictor for name in short} == {"local"}
+    assert [one.predictor for one in longer.tried] == ["local", "frozen-curvature"]
+    assert longer.answered
+    assert longer.cost.gradients == sum(one.cost.gradients for one in longer.tried)
+    assert "valid" in repr(longer)
+    assert "frozen-curvature" not in repr(short)
+
+
+def nearly_alike(replicates):
+    """Batches for a trajectory of every replicate; replicates differ by a thousandth."""
+    return {
+        name: [(A, b + 1e-3 * r) for r in range(replicates) for A, b in found * int(SCHEDULE.durations.sum())]
+        for name, found in data().items()
+    }
+
+
+def test_auto_asks_the_trajectory_of_replicates_and_not_frozen_curvature_which_costs_more():
+    batches = nearly_alike(2)
+    found = asked(0.02, batches=batches, replicates=2)
+    assert [one.predictor for one in found.tried] == ["local", "trajectory"]
+    assert found.answered
+    dearer = asked(0.02, batches=batches, replicates=2, predictor="frozen-curvature")
+    assert dearer.answered
+    assert dearer.cost.gradient_equivalents > 4 * found.tried[1].cost.gradient_equivalents
+    close = [[one[name].value for name in TARGETS] for one in (found, dearer)]
+    assert np.abs(np.subtract(*close)).max() < 0.02 * np.abs(close).max()
+
+
+def test_auto_abstains_where_the_trajectory_of_replicates_does():
+    found = asked(0.02, batches=nearly_alike(2), replicates=2, points=1)  # a sweep is held against nothing
+    assert [one.predictor for one in found.tried] == ["local", "trajectory"]
+    assert not found.answered
+    assert {found[name].predictor for name in TARGETS} == {"trajectory"}
+
+
+def test_auto_keeps_what_an_earlier_rung_answers(monkeypatch):
+    right = ladder.predicted
+
+    def half(rung, questions, tally):
+        """Local answers the first target alone, and later rungs neither."""
+        found = right(rung, questions, tally)
+        names = ["a"] if rung == "local" else []
+        told = {
+            name: one._replace(verdict=one.verdict._replace(valid=name in names))
+            for name, one in found.excess.items()
+        }
+        return replace(found, excess=told)
+
+    monkeypatch.setattr(ladder, "predicted", half)
+    found = asked(1e-3)
+    assert [found[name].predictor for name in TARGETS] == ["local", "frozen-curvature"]
+    assert [found[name].answered for name in TARGETS] == [True, False]
+
+
+def test_auto_goes_on_where_products_are_too_noisy_for_a_rung(monkeypatch):
+    def noisy(questions):
+        raise AsymmetryError("the operator is not symmetric")
+
+    monkeypatch.setitem(ladder.RUNGS, "local", noisy)
+    found = asked(0.02)
+    assert found.answered
+    assert not found.tried[0].answered
+    assert "not symmetric" in found.tried[0]["a"].verdict.words
+
+
+def test_one_replicate_of_the_trajectory_comes_after_what_answers_for_other_batches():
+    found = asked(0.02, batches=nearly_alike(1))
+    assert [one.predictor for one in found.tried] == ["local", "frozen-curvature"]
+
+
+def test_auto_goes_to_the_trajectory_where_the_optimizer_remembers():
+    model, optimizer = warmed()
+    batches = {name: found * 6 for name, found in data().items()}
+    found = predict_excess_loss(model, bent, batches, SCHEDULE, TARGETS, optimizer=optimizer, points=3)
+    assert {found[name].predictor for name in found} == {"trajectory"}
+    with pytest.raises(CommuteError, match="optimizer that remembers"):
+        predict_excess_loss(model, bent, data(), SCHEDULE, TARGETS, optimizer=optimizer)
+
+
+def test_auto_abstains_where_no_rung_is_valid():
+    found = asked(3.0)
+    assert not found.answered
+    assert "abstains" in repr(found)
+
+
+def test_auto_says_that_the_trajectory_was_not_tried_for_want_of_batches():
+    left_out = "the trajectory was not tried: it takes "
+    each = "a batch of every domain for each of 6 steps, and domain 'a' has 1"
+    assert left_out + each in asked(3.0).notes
+    replicated = asked(3.0, batches={name: each * 2 for name, each in data().items()}, replicates=2)
+    assert f"{left_out}{each} in each of 2 replicates" in replicated.notes
+    halves = WeightSchedule.blocks({"a": 2.5, "b": 1.5, "c": 2.0})
+    assert f"{left_out}whole steps, and durations are [2.5, 1.5, 2.0]" in asked(3.0, halves).notes
+    assert left_out not in asked(1e-3).notes
+    assert left_out not in asked(3.0, batches={name: found * 6 for name, found in data().items()}).notes
