@@ -7,9 +7,12 @@ import pytest
 
 from commute_verify import CommuteError, WeightSchedule
 from commute_verify.criterion.lanczos import AsymmetryError
-from commute_verify.criterion.prediction import ladder
+from commute_verify.criterion.prediction import ladder, local, trajectory
+from commute_verify.criterion.prediction.asking import Options, Setting, ask
+from commute_verify.criterion.prediction.local import local_price
 from commute_verify.criterion.prediction.predict import predict_excess_loss
-from tests.test_prediction_ladder import SCHEDULE, TARGETS, asked, bent, data, warmed
+from commute_verify.criterion.prediction.trajectory import trajectory_price
+from tests.test_prediction_ladder import SCHEDULE, TARGETS, THETA, Point, asked, bent, data, warmed
 
 
 def test_auto_takes_the_cheapest_rung_that_answers():
@@ -33,20 +36,85 @@ def nearly_alike(replicates):
 def test_auto_asks_the_trajectory_of_replicates_and_not_frozen_curvature_which_costs_more():
     batches = nearly_alike(2)
     found = asked(0.02, batches=batches, replicates=2)
-    assert [one.predictor for one in found.tried] == ["local", "trajectory"]
+    assert [one.predictor for one in found.tried] == ["trajectory"]
     assert found.answered
     dearer = asked(0.02, batches=batches, replicates=2, predictor="frozen-curvature")
     assert dearer.answered
-    assert dearer.cost.gradient_equivalents > 4 * found.tried[1].cost.gradient_equivalents
+    assert dearer.cost.gradient_equivalents > 4 * found.cost.gradient_equivalents
     close = [[one[name].value for name in TARGETS] for one in (found, dearer)]
     assert np.abs(np.subtract(*close)).max() < 0.02 * np.abs(close).max()
 
 
+def many(batches, times):
+    """The same losses, of as many times as many batches."""
+    return {name: found * times for name, found in batches.items()}
+
+
+def test_auto_asks_the_trajectory_first_where_local_goes_through_many_more_batches():
+    found = asked(1e-3, batches=many(nearly_alike(2), 8), replicates=2)
+    assert [one.predictor for one in found.tried] == ["trajectory"]
+    assert found.answered
+    alone = asked(1e-3, batches=many(nearly_alike(2), 8), replicates=2, predictor="local")
+    assert alone.answered
+    assert alone.cost.gradient_equivalents > found.cost.gradient_equivalents
+
+
+def test_auto_asks_local_first_where_it_is_the_cheaper():
+    found = asked(1e-3, batches=nearly_alike(2), replicates=2, exchange=3)
+    assert [one.predictor for one in found.tried] == ["local"]
+    assert found.answered
+
+
+def test_auto_asks_local_after_a_cheaper_trajectory_that_abstains():
+    found = asked(1e-3, batches=many(nearly_alike(2), 8), replicates=2, points=1)
+    assert [one.predictor for one in found.tried] == ["trajectory", "local"]
+    assert {found[name].predictor for name in TARGETS} == {"local"}
+
+
+def assert_foretold(questions, tally, rung, price, search=0):
+    """What a rung took is what was foretold, but for at most ``search`` gradients for differences' steps."""
+    told = sum(price(question) for question in questions)
+    ladder.predicted(rung, questions, tally)
+    taken = questions[0].cost(tally).gradient_equivalents
+    assert told <= taken <= told + search
+
+
+PRICES = [("local", local_price), ("trajectory", trajectory_price)]
+
+
+def question(method, **options):
+    return ask(
+        Point(THETA),
+        bent,
+        nearly_alike(2),
+        SCHEDULE,
+        TARGETS,
+        many(data(5), 2),
+        Setting(1e-3, SCHEDULE.averaged()),
+        Options(2, method=method, **options),
+    )
+
+
+@pytest.mark.parametrize("options", [{}, {"points": 1}, {"points": 2, "exchange": 3}])
+@pytest.mark.parametrize(("method", "search"), [("double-backward", 0), ("finite-difference", 2 * 3 * 20)])
+@pytest.mark.parametrize(("rung", "price"), PRICES)
+def test_prices_are_foretold(rung, price, method, search, options):
+    assert_foretold(*question(method, **options), rung, price, search)
+
+
+@pytest.mark.parametrize(("rung", "price"), PRICES)
+def test_products_that_a_price_leaves_out_are_caught(rung, price, monkeypatch):
+    for module in (local, trajectory):
+        monkeypatch.setattr(module, "PRODUCT", 0)
+    with pytest.raises(AssertionError):
+        assert_foretold(*question("double-backward"), rung, price)
+
+
 def test_auto_abstains_where_the_trajectory_of_replicates_does():
     found = asked(0.02, batches=nearly_alike(2), replicates=2, points=1)  # a sweep is held against nothing
-    assert [one.predictor for one in found.tried] == ["local", "trajectory"]
+    assert [one.predictor for one in found.tried] == ["trajectory", "local"]
     assert not found.answered
-    assert {found[name].predictor for name in TARGETS} == {"trajectory"}
+    assert {found[name].predictor for name in TARGETS} == {"local"}
 
 
 def test_auto_keeps_what_an_earlier_rung_answers(monkeypatch):

@@ -20,12 +20,12 @@ from commute_verify.criterion.prediction.left_out import (
     against_memory,
     against_skipping,
 )
-from commute_verify.criterion.prediction.local import local, local_3
+from commute_verify.criterion.prediction.local import local, local_3, local_price
 from commute_verify.criterion.prediction.memory import memory
 from commute_verify.criterion.prediction.question import Question
 from commute_verify.criterion.prediction.rung import Rung, each
 from commute_verify.criterion.prediction.surface import Tally
-from commute_verify.criterion.prediction.trajectory import trajectory
+from commute_verify.criterion.prediction.trajectory import trajectory, trajectory_price
 from commute_verify.errors import CommuteError
 
 RUNGS: dict[str, Rung] = {
@@ -97,11 +97,12 @@ def auto(questions: list[Question], tally: Tally) -> Prediction:
 
 
 def _cheapest_first(questions: list[Question], with_trajectory: bool) -> list[str]:
-    """The rungs that ``auto`` goes through, in the order of what they cost as a rule.
+    """The rungs that ``auto`` goes through.
 
-    Where the trajectory has replicates, frozen curvature is not asked: it is mostly dearer, takes dozens of
+    With replicates, local and the trajectory, the cheaper one first: local goes through all batches, the
+    trajectory through one of every domain a step. Frozen curvature is not asked then: it takes dozens of
     products through all the batches, and knows nothing of their noise, which the trajectory has seen. What a
-    single replicate says is of its own batches alone, and comes last.
+    single replicate of that says is of its own batches alone, and comes last.
     """
     first = questions[0]
     if first.optimizer.remembers or not first.fields.repeats():
@@ -109,7 +110,8 @@ def _cheapest_first(questions: list[Question], with_trajectory: bool) -> list[st
     if not with_trajectory:
         return ["local", "frozen-curvature"]
     if len(questions) > 1:
-        return ["local", "trajectory"]
+        prices = {"local": local_price(first), "trajectory": trajectory_price(first)}
+        return sorted(prices, key=prices.__getitem__)
     return ["local", "frozen-curvature", "trajectory"]
 
 

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from commute_verify.criterion.prediction.answer import Verdict, decisive, verdict
-from commute_verify.criterion.prediction.coordinates import Coordinates
+from commute_verify.criterion.prediction.coordinates import PROBES, Coordinates
 from commute_verify.criterion.prediction.iterated import signature
 from commute_verify.criterion.prediction.question import Question
 from commute_verify.criterion.prediction.rung import Found, Replicated, together
+from commute_verify.criterion.prediction.surface import PRODUCT
 from commute_verify.kernels.torch_kernels import excess_loss_2, excess_loss_3
 from commute_verify.schedules import WeightSchedule
 
@@ -60,6 +61,17 @@ class Third(NamedTuple):
 def local(questions: Sequence[Question]) -> Replicated:
     """Order 2: K gradients and K products for each target's domains, λ_max beside them."""
     return _together([_order_2(question) for question in questions], "flow time · λ_max", 1, REACH)
+
+
+def local_price(question: Question) -> int:
+    """What order 2 takes of one replicate before it is asked, in gradients, at least.
+
+    Clipping that is watched, and a target's own curvature where it counts, come on top.
+    """
+    fields, trained = question.fields, np.flatnonzero(question.average()).tolist()
+    every = fields.passes(range(len(fields.names)))
+    products = len(question.asked) * every + PROBES * fields.passes(trained)
+    return every + question.held_out.passes(question.asked) + (1 + PRODUCT) * products
 
 
 def local_3(questions: Sequence[Question]) -> Replicated:

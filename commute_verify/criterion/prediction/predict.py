@@ -100,10 +100,11 @@ def predict_excess_loss(
       mode then.
     - ``memory``: what the optimizer's buffers alone do, with all gradients taken at the start. A common
       tail is part of the schedule.
-    - ``auto``: for every target the first that answers of local and, with replicates that have a batch for
-      each step, trajectory, else frozen-curvature; in the order of their cost as a rule. Of one replicate the
-      trajectory answers for its own batches alone, and comes after frozen-curvature. With an optimizer that
-      remembers it is the trajectory alone. Where none answers, the last one's abstention.
+    - ``auto``: for every target the first that answers. With replicates that have a batch for each step, of
+      local and the trajectory, the cheaper one first, by prices that are reckoned before; else of local and
+      frozen-curvature, and of the trajectory last where the one replicate has a batch for each step, as it
+      then answers for these alone. With an optimizer that remembers it is the trajectory alone. Where none
+      answers, the last one's abstention.
 
     ``replicates`` deals the batches into as many parts and gives the spread of their predictions as the
     standard error. Each target has a verdict: an answer, or that the predictor abstains, and on what ground.

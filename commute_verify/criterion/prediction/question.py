@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from commute_verify.criterion.objective import Batch
 from commute_verify.criterion.prediction.answer import PredictionCost
 from commute_verify.criterion.prediction.optimizer import Optimizer
-from commute_verify.criterion.prediction.surface import Surface, Tally
+from commute_verify.criterion.prediction.surface import PRODUCT, Surface, Tally
 from commute_verify.criterion.prediction.window import Dynamics, Window
 from commute_verify.criterion.undisturbed import apart
 from commute_verify.errors import CommuteError
@@ -58,7 +58,7 @@ class Question:
 
     def cost(self, tally: Tally) -> PredictionCost:
         """What a tally means for a training run."""
-        per_product = 2 if self.fields.method == "double-backward" else 0
+        per_product = PRODUCT if self.fields.method == "double-backward" else 0
         equivalents = tally.gradients + per_product * tally.products
         active = int(np.count_nonzero(self.window.reference.weights.any(axis=0)))
         return PredictionCost(tally.gradients, tally.products, equivalents, equivalents / active)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple, get_args
 
 import torch
@@ -18,6 +18,8 @@ from commute_verify.errors import CommuteError
 
 ProductMethod = Literal["double-backward", "finite-difference"]
 METHODS: tuple[ProductMethod, ...] = get_args(ProductMethod)
+PRODUCT = 2
+"""Gradients that a product is worth, beside the one that it comes with."""
 
 
 class Derivatives(NamedTuple):
@@ -72,6 +74,10 @@ class Surface:
         shapes = {name: p.shape for name, p in self.objective.parameters.items()}
         parts = torch.split(flat, [shape.numel() for shape in shapes.values()])
         return {name: part.view(shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
+
+    def passes(self, domains: Iterable[int]) -> int:
+        """Passes that one gradient of each of these domains' losses takes: their batches."""
+        return sum(len(self.batches[self.names[k]]) for k in domains)
 
     def repeats(self) -> bool:
         """Whether each domain's first batch has one loss, by forward passes: not so under dropout."""

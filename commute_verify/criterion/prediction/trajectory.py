@@ -12,6 +12,7 @@ from commute_verify.criterion.prediction.answer import Verdict, verdict
 from commute_verify.criterion.prediction.costate import Sweep, Training
 from commute_verify.criterion.prediction.question import Question
 from commute_verify.criterion.prediction.rung import Replicated
+from commute_verify.criterion.prediction.surface import PRODUCT
 
 Array = NDArray[np.float64]
 
@@ -37,6 +38,18 @@ class Path(NamedTuple):
         """∫₀¹ ∂L_t/∂x dx, (T,)."""
         found: Array = self.shares @ self.slopes
         return found
+
+
+def trajectory_price(question: Question) -> int:
+    """What one replicate takes before it is asked, in gradients; states that are run again come on top."""
+    weights, reference, _ = question.window.per_step()
+    places, alone = _gauss(question)[0], question.points == 1
+    active = [np.count_nonzero(reference + place * (weights - reference)) for place in places]
+    directions = min(len(question.asked), len(question.mixing))
+    sweeps = sum((1 + PRODUCT * directions) * trained + weights.size for trained in active)
+    runs = 0 if alone else np.count_nonzero(reference) + np.count_nonzero(weights)
+    targets = (len(places) + 2 * (not alone)) * question.held_out.passes(question.asked)
+    return (2 if question.exchange else 1) * int(sweeps + runs + targets)
 
 
 def swept(question: Question, weights: Array) -> Sweep:
@@ -79,14 +92,20 @@ def path(question: Question) -> Path:
     """One replicate: sweeps at Gauss points between the reference and the schedule, and runs of both."""
     weights, reference, _ = question.window.per_step()
     change = weights - reference
-    nodes, shares = np.polynomial.legendre.leggauss(question.points or POINTS)
+    places, shares = _gauss(question)
     slopes = [
         np.einsum("tsk,sk->t", swept(question, reference + place * change).sensitivity, change)
-        for place in (nodes + 1) / 2
+        for place in places
     ]
     alone = len(shares) == 1
     seen = np.full((2, len(question.mixing)), np.nan) if alone else ends(question)
-    return Path(shares / 2, np.stack(slopes), seen)
+    return Path(shares, np.stack(slopes), seen)
+
+
+def _gauss(question: Question) -> tuple[Array, Array]:
+    """Places between the reference (0) and the schedule (1), and their shares, which sum to 1."""
+    nodes, shares = np.polynomial.legendre.leggauss(question.points or POINTS)
+    return (nodes + 1) / 2, shares / 2
 
 
 def ends(question: Question) -> Array:
