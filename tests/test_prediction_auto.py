@@ -144,6 +144,7 @@ def test_auto_goes_on_where_products_are_too_noisy_for_a_rung(monkeypatch):
     found = asked(0.02)
     assert found.answered
     assert not found.tried[0].answered
+    assert found.tried[0]["a"].verdict.quantity == "products that noise hides"
     assert "not symmetric" in found.tried[0]["a"].verdict.words
 
 

@@ -74,8 +74,10 @@ def auto(questions: list[Question], tally: Tally) -> Prediction:
         before = tally.gradients, tally.products
         try:
             tried.append(predicted(rung, questions, tally))
-        except (AsymmetryError, DivergenceError, NotFiniteError) as error:
-            tried.append(_diverged(rung, first, str(error), _since(before, tally)))
+        except AsymmetryError as error:
+            tried.append(_failed(rung, first, "products that noise hides", error, _since(before, tally)))
+        except (DivergenceError, NotFiniteError) as error:
+            tried.append(_failed(rung, first, "a number that is none", error, _since(before, tally)))
         best |= {
             name: found
             for name, found in tried[-1].excess.items()
@@ -130,11 +132,11 @@ def _trajectory_misses(questions: list[Question]) -> str | None:
     return None
 
 
-def _diverged(rung: str, question: Question, why: str, spent: Tally) -> Prediction:
-    """An abstention where a rung came upon numbers that are none."""
-    judged = Verdict(False, "a number that is none", math.nan, 0.0, f"abstains: {why}")
+def _failed(rung: str, question: Question, what: str, error: CommuteError, spent: Tally) -> Prediction:
+    """An abstention where a rung came to no value."""
+    judged = Verdict(False, what, math.nan, 0.0, f"abstains: {error}")
     excess = {name: Predicted(math.nan, math.nan, judged, rung) for name in question.targets}
-    return Prediction(rung, excess, question.cost(spent), (why,))
+    return Prediction(rung, excess, question.cost(spent), (str(error),))
 
 
 def _since(before: tuple[int, int], tally: Tally) -> Tally:
