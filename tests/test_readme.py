@@ -63,6 +63,14 @@ def quoted(figures):
     return [figure for figure in figures if figure not in text]
 
 
+def row(where, by, told):
+    """A row of the table of predictions, of a predictor's summary; sizes where they mean anything."""
+    right, answers = told["right"], told["answered_right"]
+    size = f"{told['ratio']['median']:.2f}"
+    found = f"| {where} | {by} | {right['count']} of {told['judged']} | {size} | "
+    return f"{found}{told['answered_of_all']} of {told['cases']} | {answers['count']} of {told['answered']} |"
+
+
 def test_what_is_said_of_windows_of_adamw_is_what_was_computed():
     result = load_committed(WINDOWS)["result"]
     told = result["strictness"][0]["predictors"]
@@ -74,27 +82,31 @@ def test_what_is_said_of_windows_of_adamw_is_what_was_computed():
     reach = max(k for k, cell in lengths if cell["answered_of_all"])
     beyond = {k: round(cell["ratio"]["median"]) for k, cell in lengths if k > reach}
     silent = min(beyond)
-    count = f"{swaps['answered_of_all']} of {swaps['cases']}"
-    right = f"{swaps['answered_right']['count']} of the {swaps['answered']}"
     figures = [
-        f"{one['right']['share']:.0%} of their signs ({one['right']['count']} of {one['judged']})",
-        f"answers {one['answered_of_all'] / one['cases']:.0%} of the tilts, "
-        f"{one['answered'] / one['judged']:.0%} of those that can be told from luck; "
-        f"{one['answered_right']['count']} of {one['answered']} of these answers",
-        f"{count} are answered, none from {silent} steps a stage on, and {right} answers that can be checked",
-        f"local criterion has {told['local']['right']['share']:.0%} of the signs",
-        f"preconditioner {told['local, preconditioned']['right']['share']:.0%}",
+        row("(d) AdamW, tilts by 0.15", "one sweep for all", one),
+        row("(d) AdamW, whole swaps", "three points", swaps),
+        *(
+            f"{by} | {told[name]['right']['count']} of {told[name]['judged']} |"
+            for by, name in (
+                ("the criterion", "local"),
+                ("the criterion with Adam's D", "local, preconditioned"),
+            )
+        ),
+        f"answers {one['answered'] / one['judged']:.0%} of those that can be told from luck",
+        f"No swap is answered from {silent} steps a stage on",
     ]
     assert quoted(figures) == []
     assert quoted(["203 of 216"]) == ["203 of 216"]  # planted: another figure
     windows = [cell["predictors"]["trajectory"] for cell in result["tilts_by_length"]]
     many = [abs(cell["ratio"]["median"] - 1) for cell in windows if cell["judged"] >= 9]
     assert len(many) == 10
-    assert 0.3 < max(many) < 1 / 3  # "up to a third ... where nine or more"
+    assert 0.3 < max(many) < 1 / 3  # "up to a third ... nine or more"
     assert max(cell["key"][0] for cell in result["tilts_by_length"]) == 100
     page = " ".join((ROOT / "docs" / "predicting.md").read_text().split())
-    told = f"answer {count} of them, none from {silent} steps a stage on, and are right in {right} answers"
-    assert told in page
+    count = f"{swaps['answered_of_all']} of {swaps['cases']}"
+    right = f"{swaps['answered_right']['count']} of the {swaps['answered']}"
+    words = f"answer {count} of them, none from {silent} steps a stage on, and are right in {right} answers"
+    assert words in page
     assert list(beyond.values()) == [4, 6]  # "a quarter of the effect, then a sixth"
 
 
@@ -104,15 +116,16 @@ def test_what_is_said_of_frozen_curvature_is_what_was_computed():
     last = result["reaches"][-1]
     frozen = [find(told, reach, "frozen-curvature") for told in (result, later) for reach in told["reaches"]]
     start = [find(result, reach, "frozen at the start") for reach in result["reaches"]]
-    right, answered = (sum(cell[key] for cell in frozen) for key in ("right", "answered"))
+    right, answered, count = (sum(cell[key] for cell in frozen) for key in ("right", "answered", "count"))
     wrong = next(cell["reach"] for cell in start if cell["right"] < cell["count"])
     price = find(result, last, "frozen-curvature")["training_steps"]
+    error = max(cell["median_error"] for cell in frozen)
     figures = [
-        f"is within {max(cell['median_error'] for cell in frozen):.0%} (median) at every window up to "
-        f"Δt·λ_max = {last:g}, where the criterion is off by a factor of "
+        f"| frozen curvature | {right} of {count} | within {error:.0%} | "
+        f"{answered} of {count} | {answered} of {answered} |",
+        f"up to Δt·λ_max = {last:g}, and trained five times longer, up to {later['reaches'][-1]:g}",
+        f"At {last:g} the criterion is off by a factor of "
         f"{1 + find(result, last, 'local')['median_error']:.0f}",
-        f"and has every sign, {right} of {sum(cell['count'] for cell in frozen)}",
-        f"it answers {answered} of these cases, all rightly",
         f"start alone are within 10% up to {within_a_tenth(result, 'frozen at the start'):g} and have wrong "
         f"signs from {wrong:g} on",
         f"η·λ_max below {4 * last / price:.1g} at {last:g}",
@@ -129,21 +142,17 @@ def test_what_is_said_of_tilts_at_gauss_points_is_what_was_computed():
     result = load_committed(TILTS)["result"]
     told = result["all"]["predictors"]["trajectory"]
     ratios = [cell["predictors"]["trajectory"]["ratio"]["median"] for cell in result["lengths"]]
-    right = told["answered_right"]
-    figures = [
-        f"the sign of {told['right']['count']} of the {told['judged']} tilts",
-        f"{min(ratios):.2f} to {max(ratios):.2f} in the median",
-        f"answers {told['answered_of_all']} of the {told['cases']}",
-        f"{right['count']} of the {told['answered']} answers that can be checked",
-    ]
-    assert quoted(figures) == []
+    range_ = row("(b) AdamW, tilts by 0.15", "three to five points", told).replace(
+        f"| {told['ratio']['median']:.2f} |", f"| {min(ratios):.2f} to {max(ratios):.2f} |"
+    )
+    assert quoted([range_]) == []
     first, second = (half for half in result["halves"] if half["k"] == 20)
     words = [f"{half['right']} of {half['resolved']}{{}} and {half['ratio']:.2f}" for half in (first, second)]
     assert first["seeds"] == second["seeds"] == 8
     told = f"the first eight had {words[0].format(' signs')}, the next eight {words[1].format('')}"
     assert quoted([told]) == []
     right, judged = (sum(cell[key] for cell in result["alone"]) for key in ("right", "judged"))
-    assert quoted([f"{right / judged:.0%} of the signs ({right} of {judged} answers, the tilts above)"]) == []
+    assert quoted([f"{right / judged:.0%} of the signs ({right} of {judged} answers, the tilts of b)"]) == []
 
 
 def test_what_is_said_of_tilts_of_every_size_is_what_was_computed():
@@ -152,23 +161,20 @@ def test_what_is_said_of_tilts_of_every_size_is_what_was_computed():
     small, _, large = (group["predictors"]["trajectory"] for group in whole["sizes"])
     told = whole["all"]["predictors"]["trajectory"]
     large_rows = [row for row in others[1]["rows"] if row["k"] >= 10]
-
-    def rightly(told):
-        return f"{told['answered_right']['count']} of {told['answered']} rightly"
-
     share = told["answered_of_all"] / told["cases"]
     right = f"{told['answered_right']['count']} of the {told['answered']}"
     figures = [
-        f"tilts by 0.05 it answers {small['answered_of_all']} of {small['cases']}, {rightly(small)}",
-        f"tilts by 0.3 {large['answered_of_all']} of {large['cases']}, {rightly(large)}",
-        f"only {sum(row['answered'] for row in large_rows)} of {len(large_rows)} from 10 steps a stage on",
-        f"of all {told['cases']} it answers {told['answered_of_all']} ({share:.0%})",
+        row("(c) tilts by 0.05", "two points", small),
+        row("(c) tilts by 0.3", "three to five points", large),
+        f"only {sum(row['answered'] for row in large_rows)} of {len(large_rows)} are answered from 10 steps",
+        f"Of all {told['cases']} tilts, (b) among them, {told['answered_of_all']} ({share:.0%}) are answered",
         f"{right} answers that can be checked are right",
     ]
     assert quoted(figures) == []
+    assert {count["points"] for count in others[0]["settings"]["counts"]} == {2}  # "two points"
     page = " ".join((ROOT / "docs" / "predicting.md").read_text().split())
     assert f"they answered {told['answered_of_all']} of {told['cases']}, and {right} that" in page
-    assert quoted([f"it answers {told['answered_of_all'] + 1} of {told['cases']}"]) != []  # planted
+    assert quoted([f"{told['answered_of_all'] + 1} (63%) are answered"]) != []  # planted
 
 
 def test_what_is_said_of_the_cost_of_predictions_was_measured():
@@ -209,15 +215,14 @@ def test_what_is_said_of_predictors_on_two_languages_is_what_was_computed():
     resolved = [cell for cell in drawn[60] if cell.resolved]
     told = [cell for cell in answered if cell.resolved]
     assert not weighted[60]
+    size = predictors._ratio(found["drawn"]).split(chr(0xA0))[0]
+    known = [cell for cell in found["drawn"] if cell.resolved]
     figures = [
-        f"the sign of {of(drawn[5])} cases at Δt = 5, of {of(drawn[20])} at Δt = 20 and "
-        f"of {of(drawn[60])} at Δt = 60 ({right(resolved)} of the {len(resolved)} that are resolved)",
-        f"answer {len(answered)} of the {len(found['drawn'])} ({len(far)} of those at 60), "
-        f"{right(answered)} rightly and {right(told)} of the {len(told)} whose observed sign is resolved",
-        f"predicted {predictors._ratio(found['drawn']).split(chr(0xA0))[0]} in the median",
-        f"have all {right(weighted[5])} signs at Δt = 5 but {of(weighted[20])} at Δt = 20",
+        f"| three points | {of(known)} | {size} | {len(answered)} of {len(found['drawn'])} | {of(told)} |",
+        f"{of(drawn[5])} signs are right at Δt = 5, {of(drawn[20])} at 20 and {of(drawn[60])} at 60",
+        f"three points have {of(weighted[5])} signs at 5 but {of(weighted[20])} at 20",
         f"and {of(losses)} answers are right",
-        f"has {right(one[5])} of the {len(one[5])}, and {of(one[20] + one[60])} beyond",
+        f"has {of(one[5])} at 5 and {of(one[20] + one[60])} beyond",
     ]
     assert quoted(figures) == []
     page = " ".join((ROOT / "docs" / "predicting.md").read_text().split())
