@@ -65,10 +65,10 @@ def test_auto_asks_local_first_where_it_is_the_cheaper():
     assert found.answered
 
 
-def test_auto_asks_local_after_a_cheaper_trajectory_that_abstains():
+def test_auto_asks_nothing_dearer_that_knows_less_where_a_trajectory_abstains():
     found = asked(1e-3, batches=many(nearly_alike(2), 8), replicates=2, points=1)
-    assert [one.predictor for one in found.tried] == ["trajectory", "local"]
-    assert {found[name].predictor for name in TARGETS} == {"local"}
+    assert [one.predictor for one in found.tried] == ["trajectory"]
+    assert not found.answered
 
 
 def assert_foretold(questions, tally, rung, price, search=0):
@@ -82,7 +82,7 @@ def assert_foretold(questions, tally, rung, price, search=0):
 PRICES = [("local", local_price), ("trajectory", trajectory_price)]
 
 
-def question(method, **options):
+def question(method, setting=None, **options):
     return ask(
         Point(THETA),
         bent,
@@ -90,7 +90,7 @@ def question(method, **options):
         SCHEDULE,
         TARGETS,
         many(data(5), 2),
-        Setting(1e-3, SCHEDULE.averaged()),
+        setting or Setting(1e-3),
         Options(2, method=method, **options),
     )
 
@@ -100,6 +100,21 @@ def question(method, **options):
 @pytest.mark.parametrize(("rung", "price"), PRICES)
 def test_prices_are_foretold(rung, price, method, search, options):
     assert_foretold(*question(method, **options), rung, price, search)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        Setting(1e-3, clip_norm=1e6),
+        Setting(1e-3, lr=[1e-3, 2e-3, 3e-3, 1e-3, 1e-3, 1e-3]),
+        Setting(1e-3, WeightSchedule.constant({"a": 0.5, "b": 0.25, "c": 0.25}, 6)),
+        Setting(1e-3, WeightSchedule(("a", "b", "c"), np.array([3.0, 3.0]), np.eye(3)[:2])),
+    ],
+    ids=["clipped", "rates", "against", "without-c"],
+)
+@pytest.mark.parametrize(("rung", "price"), PRICES)
+def test_prices_know_what_a_setting_adds(rung, price, setting):
+    assert_foretold(*question("double-backward", setting), rung, price)
 
 
 @pytest.mark.parametrize(("rung", "price"), PRICES)
@@ -112,9 +127,8 @@ def test_products_that_a_price_leaves_out_are_caught(rung, price, monkeypatch):
 
 def test_auto_abstains_where_the_trajectory_of_replicates_does():
     found = asked(0.02, batches=nearly_alike(2), replicates=2, points=1)  # a sweep is held against nothing
-    assert [one.predictor for one in found.tried] == ["trajectory", "local"]
+    assert [one.predictor for one in found.tried] == ["trajectory"]
     assert not found.answered
-    assert {found[name].predictor for name in TARGETS} == {"local"}
 
 
 def test_auto_keeps_what_an_earlier_rung_answers(monkeypatch):

@@ -63,10 +63,10 @@ def quoted(figures):
     return [figure for figure in figures if figure not in text]
 
 
-def row(where, by, told):
-    """A row of the table of predictions, of a predictor's summary; sizes where they mean anything."""
+def row(where, by, told, size=None):
+    """A row of the table of predictions, of a predictor's summary."""
     right, answers = told["right"], told["answered_right"]
-    size = f"{told['ratio']['median']:.2f}"
+    size = size or f"{told['ratio']['median']:.2f}"
     found = f"| {where} | {by} | {right['count']} of {told['judged']} | {size} | "
     return f"{found}{told['answered_of_all']} of {told['cases']} | {answers['count']} of {told['answered']} |"
 
@@ -84,7 +84,7 @@ def test_what_is_said_of_windows_of_adamw_is_what_was_computed():
     silent = min(beyond)
     figures = [
         row("(d) AdamW, tilts by 0.15", "one sweep for all", one),
-        row("(d) AdamW, whole swaps", "three points", swaps),
+        row("(d) AdamW, whole swaps", "three points", swaps, "see (d)"),
         *(
             f"{by} | {told[name]['right']['count']} of {told[name]['judged']} |"
             for by, name in (
@@ -93,7 +93,8 @@ def test_what_is_said_of_windows_of_adamw_is_what_was_computed():
             )
         ),
         f"answers {one['answered'] / one['judged']:.0%} of those that can be told from luck",
-        f"No swap is answered from {silent} steps a stage on",
+        f"No swap is answered from {silent} steps a stage on, where three points see a quarter of the "
+        "effect, then a sixth",
     ]
     assert quoted(figures) == []
     assert quoted(["203 of 216"]) == ["203 of 216"]  # planted: another figure
@@ -142,14 +143,12 @@ def test_what_is_said_of_tilts_at_gauss_points_is_what_was_computed():
     result = load_committed(TILTS)["result"]
     told = result["all"]["predictors"]["trajectory"]
     ratios = [cell["predictors"]["trajectory"]["ratio"]["median"] for cell in result["lengths"]]
-    range_ = row("(b) AdamW, tilts by 0.15", "three to five points", told).replace(
-        f"| {told['ratio']['median']:.2f} |", f"| {min(ratios):.2f} to {max(ratios):.2f} |"
-    )
-    assert quoted([range_]) == []
+    size = f"{min(ratios):.2f} to {max(ratios):.2f}"
+    assert quoted([row("(b) AdamW, tilts by 0.15", "three to five points", told, size)]) == []
     first, second = (half for half in result["halves"] if half["k"] == 20)
     words = [f"{half['right']} of {half['resolved']}{{}} and {half['ratio']:.2f}" for half in (first, second)]
     assert first["seeds"] == second["seeds"] == 8
-    told = f"the first eight had {words[0].format(' signs')}, the next eight {words[1].format('')}"
+    told = f"the first eight seeds had {words[0].format(' signs')}, the next eight {words[1].format('')}"
     assert quoted([told]) == []
     right, judged = (sum(cell[key] for cell in result["alone"]) for key in ("right", "judged"))
     assert quoted([f"{right / judged:.0%} of the signs ({right} of {judged} answers, the tilts of b)"]) == []
@@ -216,12 +215,15 @@ def test_what_is_said_of_predictors_on_two_languages_is_what_was_computed():
     told = [cell for cell in answered if cell.resolved]
     assert not weighted[60]
     size = predictors._ratio(found["drawn"]).split(chr(0xA0))[0]
+    checked = [cell for cell in losses if cell.resolved]
     known = [cell for cell in found["drawn"] if cell.resolved]
     figures = [
-        f"| three points | {of(known)} | {size} | {len(answered)} of {len(found['drawn'])} | {of(told)} |",
-        f"{of(drawn[5])} signs are right at Δt = 5, {of(drawn[20])} at 20 and {of(drawn[60])} at 60",
+        f"| three points, batches drawn | {of(known)} | {size} | {len(answered)} of {len(found['drawn'])} "
+        f"| {of(told)} |",
+        f"{of(drawn[5])} signs are right at Δt = 5, {of(drawn[20])} at 20 and {of(drawn[60])} at 60, "
+        f"and {right(answered)} of the {len(answered)} answers",
         f"three points have {of(weighted[5])} signs at 5 but {of(weighted[20])} at 20",
-        f"and {of(losses)} answers are right",
+        f"and {of(losses)} answers are right, {right(checked)} of the {len(checked)} that can be checked",
         f"has {of(one[5])} at 5 and {of(one[20] + one[60])} beyond",
     ]
     assert quoted(figures) == []

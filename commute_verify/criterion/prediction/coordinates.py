@@ -47,12 +47,13 @@ class Coordinates:
         """√D v: a gradient, or a direction that a Hessian is to act on."""
         return vector if self.root is None else self.root * vector
 
-    def gradients(self, surface: Surface) -> Tensor:
+    def gradients(self, surface: Surface, at: Tensor | None = None) -> Tensor:
         """Of every domain, and of weight decay if there is any: (K or K + 1, n)."""
-        g = self.inward(surface.gradients())
+        g = self.inward(surface.gradients(at))
         if not self.decays:
             return g
-        return torch.cat([g, (self.decay * outward(surface.theta, self.root))[None]])
+        theta = surface.theta if at is None else at
+        return torch.cat([g, (self.decay * outward(theta, self.root))[None]])
 
     def mixed(self, weights: Array, rows: Tensor) -> Tensor:
         """Σ_k w_k of a row for every domain, and of weight decay's with weight 1."""

@@ -101,10 +101,11 @@ def auto(questions: list[Question], tally: Tally) -> Prediction:
 def _cheapest_first(questions: list[Question], with_trajectory: bool) -> list[str]:
     """The rungs that ``auto`` goes through.
 
-    With replicates, local and the trajectory, the cheaper one first: local goes through all batches, the
-    trajectory through one of every domain a step. Frozen curvature is not asked then: it takes dozens of
-    products through all the batches, and knows nothing of their noise, which the trajectory has seen. What a
-    single replicate of that says is of its own batches alone, and comes last.
+    With replicates that is the trajectory, and local before it where it is cheaper: local goes through all
+    batches, the trajectory through one of every domain a step. What is dearer and knows less is not asked
+    where that has abstained: neither local, nor frozen curvature, which takes dozens of products through all
+    the batches. Both know nothing of the batches' noise. What a single replicate of the trajectory says is of
+    its own batches alone, and comes last.
     """
     first = questions[0]
     if first.optimizer.remembers or not first.fields.repeats():
@@ -112,8 +113,8 @@ def _cheapest_first(questions: list[Question], with_trajectory: bool) -> list[st
     if not with_trajectory:
         return ["local", "frozen-curvature"]
     if len(questions) > 1:
-        prices = {"local": local_price(first), "trajectory": trajectory_price(first)}
-        return sorted(prices, key=prices.__getitem__)
+        cheaper = local_price(first) < trajectory_price(first)
+        return ["local", "trajectory"] if cheaper else ["trajectory"]
     return ["local", "frozen-curvature", "trajectory"]
 
 

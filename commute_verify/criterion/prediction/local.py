@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from commute_verify.criterion.objective import NotFiniteError
 from commute_verify.criterion.prediction.answer import Verdict, decisive, verdict
 from commute_verify.criterion.prediction.coordinates import PROBES, Coordinates
 from commute_verify.criterion.prediction.iterated import signature
@@ -33,16 +34,33 @@ NOISE = 0.1
 """How much of an excess may be rounding."""
 THIRD = 0.3
 """How far orders 2 and 3 may differ, relative to order 3."""
+BENT = 0.3
+"""How much order 2 may change where it is taken along the window."""
 
 
 class Series(NamedTuple):
     """One replicate: what it finds, flow time · λ_max, and Σ |term| over the terms of order 2, (T,).
 
-    ``noise`` (T,) is what rounding may leave of terms that cancel: those of order 1 among them.
+    ``noise`` (T,) is what rounding may leave of terms that cancel: those of order 1 among them. ``change``
+    (T,) is how much order 2 changes along the window, None where it is too long, or order 3 has seen it.
     """
 
     found: Found
     reach: float
+    sizes: Array
+    noise: Array
+    change: Array | None = None
+
+
+class Terms(NamedTuple):
+    """Order 2 at one point, for every target (T,).
+
+    ``bent`` is the largest ‖H_w u‖ / ‖u‖ of all targets, which λ_max is at least; ``sizes`` is Σ |term| over
+    the terms of order 2, and ``noise`` what rounding is.
+    """
+
+    excess: Array
+    bent: float
     sizes: Array
     noise: Array
 
@@ -59,19 +77,31 @@ class Third(NamedTuple):
 
 
 def local(questions: Sequence[Question]) -> Replicated:
-    """Order 2: K gradients and K products for each target's domains, λ_max beside them."""
+    """Order 2: K gradients and K products for each target's domains, λ_max beside them.
+
+    The same again along the window, unless it is too long.
+    """
     return _together([_order_2(question) for question in questions], "flow time · λ_max", 1, REACH)
 
 
 def local_price(question: Question) -> int:
-    """What order 2 takes of one replicate before it is asked, in gradients, at least.
+    """What order 2 takes of one replicate before it is asked, in gradients, for more than 5 parameters.
 
-    Clipping that is watched, and a target's own curvature where it counts, come on top.
+    Half of it where the window is too long by λ_max already. The steps that differences of gradients look
+    for come on top.
     """
-    fields, trained = question.fields, np.flatnonzero(question.average()).tolist()
+    fields, kept, at = question.fields, question.held_out, coordinates(question)
     every = fields.passes(range(len(fields.names)))
-    products = len(question.asked) * every + PROBES * fields.passes(trained)
-    return every + question.held_out.passes(question.asked) + (1 + PRODUCT) * products
+    products = len(question.asked) * every
+    if _displaced(_squares(question, at)):
+        products += len(fields.names) * kept.passes(question.asked)
+    once = every + kept.passes(question.asked) + (1 + PRODUCT) * products
+    probes = sum(fields.passes(np.flatnonzero(w).tolist()) for w in question.averages())
+    watched = 0
+    if question.optimizer.clip is not None:
+        for schedule in (question.window.schedule, question.window.reference):
+            watched += sum(2 * fields.passes(np.flatnonzero(w).tolist()) for w in schedule.weights)
+    return 2 * once + (1 + PRODUCT) * PROBES * probes + watched
 
 
 def local_3(questions: Sequence[Question]) -> Replicated:
@@ -90,9 +120,20 @@ def _together(every: Sequence[Series], name: str, power: int, limit: float) -> R
     parts = np.abs(told.excess.mean(axis=0)).tolist()
     wholes = np.mean([one.sizes for one in every], axis=0).tolist()
     noises = np.mean([one.noise for one in every], axis=0).tolist()
+    changes = [one.change for one in every if one.change is not None]
+    changed = np.abs(np.mean(changes, axis=0)).tolist() if changes else [0.0] * len(parts)
     verdicts = [
-        decisive([judged, *_left(name, beyond, "terms of order 2", part, whole, limit), *_heard(noise, part)])
-        for judged, part, whole, noise in zip(told.verdicts, parts, wholes, noises, strict=True)
+        decisive(
+            [
+                judged,
+                *_left(name, beyond, "terms of order 2", part, whole, limit),
+                *_beside_it("rounding", noise, part, NOISE),
+                *_beside_it("the change of order 2 along the window,", change, part, BENT),
+            ]
+        )
+        for judged, part, whole, noise, change in zip(
+            told.verdicts, parts, wholes, noises, changed, strict=True
+        )
     ]
     return told._replace(verdicts=verdicts)
 
@@ -105,31 +146,47 @@ def _left(name: str, beyond: float, what: str, part: float, whole: float, limit:
     return [verdict(f"{name} over what is left of the {what}", ratio, limit, "for this order at most")]
 
 
-def _heard(noise: float, part: float) -> list[Verdict]:
-    """Whether the excess stands out of rounding, where there is any."""
-    if not noise:
+def _beside_it(what: str, size: float, part: float, limit: float) -> list[Verdict]:
+    """Whether something is small beside the excess, where there is any of it."""
+    if not size:
         return []
-    ratio = noise / part if part else math.inf
-    return [verdict("rounding over the excess", ratio, NOISE, "allowed")]
+    return [verdict(f"{what} over the excess", size / part if part else math.inf, limit, "allowed")]
 
 
 def _order_2(question: Question) -> Series:
     at, g = _start(question)
-    excess, bent, sizes, noise = _excess(question, at, g)
-    reach = _reach(question, at, g, bent)
+    here = _terms(question, at, g)
+    reach = _reach(question, at, g, here.bent)
     near = verdict("flow time · λ_max", reach, REACH, "for order 2 at most")
     checks = [near, *_left("flow time · λ_max", reach, "area", question.window.kept(), 1.0, REACH)]
     _watch(question, at, g)
     notes = (f"order 2 of the series; flow time · λ_max = {reach:.3g}",)
-    return Series(Found(excess, [decisive(checks)] * len(excess), notes), reach, sizes, noise)
+    found = Found(here.excess, [decisive(checks)] * len(here.excess), notes)
+    change = _change(question, at, g, here.excess) if near.valid else None
+    return Series(found, reach, here.sizes, here.noise, change)
+
+
+def _change(question: Question, at: Coordinates, g: Tensor, excess: Array) -> Array:
+    """Order 2 along the window less that at its start; inf where it is no number there.
+
+    Domains are taken in the middle and targets at the end, where they are evaluated: to first order the way
+    there is straight.
+    """
+    times = _staged(question, question.window.schedule, at.decays)[1].sum(axis=0)
+    way = -at.inward(g.new_tensor(times.tolist()) @ g)
+    middle, end = question.fields.theta + way / 2, question.fields.theta + way
+    try:
+        return _terms(question, at, at.gradients(question.fields, middle), middle, end).excess - excess
+    except NotFiniteError:
+        return np.full_like(excess, math.inf)
 
 
 def _order_3(question: Question) -> Series:
     at, g = _start(question)
-    second, bent, sizes, noise = _excess(question, at, g)
+    here = _terms(question, at, g)
     third = _third(question, at, g)
-    excess = second + third.excess
-    reach = _reach(question, at, g, bent)
+    excess = here.excess + third.excess
+    reach = _reach(question, at, g, here.bent)
     _watch(question, at, g)
     near = verdict("flow time · λ_max", reach, REACH_3, "for order 3 at most")
     shares = [
@@ -144,7 +201,7 @@ def _order_3(question: Question) -> Series:
         f"{question.window.flow_time() * third.kappa:.3g}; D³L(a, b) and D³L(b, a) differ by "
         f"{third.asymmetry:.1e}",
     )
-    return Series(Found(excess, verdicts, notes), reach, sizes, noise)
+    return Series(Found(excess, verdicts, notes), reach, here.sizes, here.noise)
 
 
 def coordinates(question: Question) -> Coordinates:
@@ -159,8 +216,8 @@ def _start(question: Question) -> tuple[Coordinates, Tensor]:
 
 
 def _reach(question: Question, at: Coordinates, g: Tensor, bent: float) -> float:
-    curvature = at.curvature(question.fields, question.average(), g)
-    return question.window.flow_time() * float(np.maximum(curvature, bent))
+    curvature = np.max([bent, *(at.curvature(question.fields, w, g) for w in question.averages())])
+    return question.window.flow_time() * float(curvature)
 
 
 def _watch(question: Question, at: Coordinates, g: Tensor) -> None:
@@ -203,30 +260,43 @@ def _pieces(question: Question, schedule: WeightSchedule, decays: bool, discrete
     return np.hstack([x, times[:, None]]) if decays else x
 
 
-def _excess(question: Question, at: Coordinates, g: Tensor) -> tuple[Array, float, Array, Array]:
-    """Order 2 for every target, ‖H_w u‖ / ‖u‖, Σ |term| over the terms of order 2, and what rounding is.
+def _squares(question: Question, at: Coordinates) -> Array:
+    """What the target's own curvature acts on: d2 of the flow where the window has whole steps."""
+    discrete = question.dynamics == "steps" and not question.window.whole
+    return _signatures(question, at, discrete)[1]
 
-    ‖H_w u‖ / ‖u‖ is the largest of all targets; λ_max is at least that.
+
+def _displaced(squares: Array) -> bool:
+    """Whether the schedule moves parameters otherwise than its reference, to first order."""
+    return bool(np.abs(squares + squares.T).max() > 1e-12 * np.abs(squares).max())
+
+
+def _terms(
+    question: Question, at: Coordinates, g: Tensor, middle: Tensor | None = None, end: Tensor | None = None
+) -> Terms:
+    """Order 2 for every target at the start, or with domains in the ``middle`` and targets at the ``end``.
+
+    ``g`` are the domains' gradients there.
 
     A step does not see itself, so that H_j acts on iterated sums; the target's own curvature acts on the
     square of the displacement, whose coefficients S_i S_j are those of the flow whatever the steps are.
     """
     d1, d2, _ = _signatures(question, at, question.dynamics == "steps")
-    squares = _signatures(question, at, False)[1] if question.window.whole else d2
-    symmetric = squares + squares.T
+    squares = _squares(question, at)
     nothing, none = torch.zeros_like(g).double(), np.zeros_like(d1)
     found, sizes, noise = np.zeros((3, question.mixing.shape[1]))
     bent, time = 0.0, question.window.flow_time()
+    held_out = question.held_out
     for c in question.asked:
-        u = at.inward(question.held_out.loss_and_gradient(c, question.held_out.theta)[1])
-        Hu = torch.stack([at.product(question.fields, k, u) for k in range(len(g))])
+        u = at.inward(held_out.loss_and_gradient(c, held_out.theta if end is None else end)[1])
+        Hu = torch.stack([at.product(question.fields, k, u, middle) for k in range(len(g))])
         sizes[c] = _size(d2, g @ Hu.T)
         if bool(u.any()):
-            mixed = at.mixed(question.average(), Hu)
-            bent = max(bent, float(torch.linalg.vector_norm(mixed) / torch.linalg.vector_norm(u)))
+            mixed = [torch.linalg.vector_norm(at.mixed(w, Hu)) for w in question.averages()]
+            bent = max(bent, float(max(mixed) / torch.linalg.vector_norm(u)))
         excess = excess_loss_2(_beside(g, d1), _beside(g, d2), g.double(), u.double(), Hu.double(), nothing)
-        if np.abs(symmetric).max() > 1e-12 * np.abs(squares).max():
-            HLg = torch.stack([at.product(question.held_out, c, row) for row in g])
+        if _displaced(squares):
+            HLg = torch.stack([at.product(held_out, c, row, end) for row in g])
             excess = excess + excess_loss_2(
                 _beside(g, none), _beside(g, squares), g.double(), u.double(), nothing, HLg.double()
             )
@@ -234,7 +304,7 @@ def _excess(question: Question, at: Coordinates, g: Tensor) -> tuple[Array, floa
         found[c] = float(excess)
         noise[c] = np.finfo(np.float64).eps * time * float(torch.abs(g @ u).sum())
     noise += torch.finfo(g.dtype).eps * sizes
-    return question.mixing @ found, bent, question.mixing @ sizes, question.mixing @ noise
+    return Terms(question.mixing @ found, bent, question.mixing @ sizes, question.mixing @ noise)
 
 
 def _size(signatures: Array, products: Tensor) -> float:

@@ -75,8 +75,9 @@ def predict_excess_loss(
     which batch comes when is neither in their value nor in their verdict.
 
     - ``local``: the series in the window's length to order 2: the brackets, and the discrete steps of plain
-      SGD. ``local-3``: to order 3, with third derivatives by differences of products; it costs K² of them for
-      each target's domains, and is valid where order 3 changes little.
+      SGD; taken again along the window, where it may not change by more than 0.3 of itself. ``local-3``: to
+      order 3, with third derivatives by differences of products; it costs K² of them for each target's
+      domains, and is valid where order 3 changes little.
     - ``frozen-curvature``: the domains' quadratic models, descended exactly by Lanczos to ``tolerance``,
       relative to the displacement, and nearer where the excess of a target needs it. The window is one part,
       then two, four … up to ``freezings``, each with the models of its middle, on either schedule's own way,
@@ -100,11 +101,12 @@ def predict_excess_loss(
       mode then.
     - ``memory``: what the optimizer's buffers alone do, with all gradients taken at the start. A common
       tail is part of the schedule.
-    - ``auto``: for every target the first that answers. With replicates that have a batch for each step, of
-      local and the trajectory, the cheaper one first, by prices that are reckoned before; else of local and
-      frozen-curvature, and of the trajectory last where the one replicate has a batch for each step, as it
-      then answers for these alone. With an optimizer that remembers it is the trajectory alone. Where none
-      answers, the last one's abstention.
+    - ``auto``: for every target the first that answers. With replicates that have a batch for each step that
+      is the trajectory, and local before it where it is cheaper, by prices that are reckoned before; what is
+      dearer and knows less is not asked. Else it is local, frozen-curvature and, where the one replicate has
+      a batch for each step, the trajectory, which then answers for these batches alone. With an optimizer
+      that remembers, and under dropout, it is the trajectory alone. Where none answers, the last one's
+      abstention.
 
     ``replicates`` deals the batches into as many parts and gives the spread of their predictions as the
     standard error. Each target has a verdict: an answer, or that the predictor abstains, and on what ground.
