@@ -1,13 +1,11 @@
-"""``python -m experiments.integrated_tilts.sizes --out DIR``: smaller and larger tilts, piece by piece."""
+"""Smaller and larger tilts, piece by piece; ``python -m experiments.integrated_tilts.sizes`` runs them."""
 
-import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from experiments.committed import study
 from experiments.experiment import Part
-from experiments.integrated_tilts.run import CODE, parts_of
+from experiments.integrated_tilts.run import parts_of
 from experiments.integrated_tilts.settings import Settings
 from experiments.integrated_tilts.statistics import summed_up
 
@@ -41,7 +39,3 @@ def _summed_up(settings: Settings, found: Mapping[str, Any]) -> dict[str, Any]:
 
 def _prefix(settings: Settings) -> str:
     return f"{settings.delta:g}-"
-
-
-if __name__ == "__main__":
-    sys.exit(study("experiments.integrated_tilts.sizes", parts(), together, sys.argv[1:], code=CODE))
