@@ -188,9 +188,9 @@ def costs(prices: dict[str, Any], curvature: dict[str, float]) -> Table:
         tuple(rows),
         "What predictions cost, in training steps: the local series once, for each batch that they average "
         "over (order 2 is taken again along windows that are short enough for it, these are not); for each "
-        "step of the window memory, the trajectory's sweep, and its three points, which are about one pair of "
-        "schedules. Running the branches costs a step for each of them and for the "
-        "reference, all targets included. “Pays from” is the number of schedules from which one sweep is "
+        "step of the window memory, the trajectory's sweep, and its three points, which are about one pair "
+        "of schedules. Running the branches costs a step for each of them and for the reference, all "
+        "targets included. “Pays from” is the number of schedules from which one sweep is "
         "cheaper than runs of them and of the reference.",
         "Passes as the library counts them while it runs, a product as two gradients beside its own. "
         "In the runs above predictors that run for each schedule took, whatever the window's length, in the "
