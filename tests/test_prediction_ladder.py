@@ -126,7 +126,7 @@ def test_the_error_of_a_local_predictor_has_the_order_of_the_first_term_left_out
 
 def test_a_step_that_sees_itself_is_caught(monkeypatch):
     right = iterated.signature
-    monkeypatch.setattr(local, "signature", lambda x, discrete: right(x, discrete=False))
+    monkeypatch.setattr(iterated, "signature", lambda x, discrete: right(x, discrete=False))
     with pytest.raises(AssertionError):
         assert_order(slopes("local", "steps"), 3)
 
@@ -282,7 +282,7 @@ def test_a_prediction_that_leaves_a_large_memory_out_abstains():
 
 
 def test_order_3_takes_no_derivatives_of_domains_that_neither_schedule_trains(monkeypatch):
-    monkeypatch.setattr(local, "_change", lambda *given: np.zeros(len(TARGETS)))  # order 3 has no such check
+    monkeypatch.setattr(local, "_along", lambda *given: np.zeros(len(TARGETS)))  # order 3 does not look there
     batches = {**data(), "d": data(1)["a"], "e": data(2)["b"]}
     idle = {"d": 0.0, "e": 0.0}
     wider = WeightSchedule(

@@ -8,10 +8,59 @@ with x_i(m) = η_m w_i(m), and the letter that stands first trained earliest.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
+from commute_verify.criterion.prediction.question import Question
+from commute_verify.schedules import WeightSchedule
+
 Array = NDArray[np.float64]
+
+
+class Sums(NamedTuple):
+    """What a schedule's sums are less its reference's: d1 (K,), d2 (K, K), and d2 for squares.
+
+    A step does not see itself, so that H_j acts on d2; the target's own curvature acts on the square of the
+    displacement, whose coefficients S_i S_j are those of the flow whatever the steps are.
+    """
+
+    d1: Array
+    d2: Array
+    squares: Array
+
+    @property
+    def displaced(self) -> bool:
+        """Whether the schedule moves parameters otherwise than its reference, to first order."""
+        return bool(np.abs(self.squares + self.squares.T).max() > 1e-12 * np.abs(self.squares).max())
+
+
+def sums(question: Question, decays: bool) -> Sums:
+    """Of a question, weight decay as one more letter where there is any."""
+    d1, d2, _ = changes(question, decays, discrete=question.dynamics == "steps")
+    return Sums(d1, d2, changes(question, decays, discrete=False)[1] if question.window.whole else d2)
+
+
+def changes(question: Question, decays: bool, *, discrete: bool) -> list[Array]:
+    """d1, d2 and d3: the schedule's iterated sums less the reference's."""
+    both = [
+        signature(_pieces(question, schedule, decays, discrete), discrete=discrete)
+        for schedule in (question.window.schedule, question.window.reference)
+    ]
+    return [one - other for one, other in zip(*both, strict=True)]
+
+
+def _pieces(question: Question, schedule: WeightSchedule, decays: bool, discrete: bool) -> Array:
+    window = question.window
+    if discrete or window.rates.size > 1:
+        by_schedule = window.per_step()
+        weights = by_schedule[0] if schedule is window.schedule else by_schedule[1]
+        times = by_schedule[2]
+    else:
+        weights, times = schedule.weights, schedule.durations * window.rates[0]
+    x: Array = times[:, None] * weights
+    return np.hstack([x, times[:, None]]) if decays else x
 
 
 def signature(x: Array, *, discrete: bool) -> tuple[Array, Array, Array]:

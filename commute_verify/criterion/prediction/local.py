@@ -15,7 +15,7 @@ from torch import Tensor
 from commute_verify.criterion.objective import NotFiniteError
 from commute_verify.criterion.prediction.answer import Verdict, decisive, verdict
 from commute_verify.criterion.prediction.coordinates import PROBES, Coordinates
-from commute_verify.criterion.prediction.iterated import signature
+from commute_verify.criterion.prediction.iterated import Sums, changes, sums
 from commute_verify.criterion.prediction.question import Question
 from commute_verify.criterion.prediction.rung import Found, Replicated, together
 from commute_verify.criterion.prediction.surface import PRODUCT
@@ -42,14 +42,14 @@ class Series(NamedTuple):
     """One replicate: what it finds, flow time · λ_max, and Σ |term| over the terms of order 2, (T,).
 
     ``noise`` (T,) is what rounding may leave of terms that cancel: those of order 1 among them. ``change``
-    (T,) is how much order 2 changes along the window, None where it is too long, or order 3 has seen it.
+    (T,) is how much order 2 changes along the window, 0 where it is too long, or order 3 has seen it.
     """
 
     found: Found
     reach: float
     sizes: Array
     noise: Array
-    change: Array | None = None
+    change: Array
 
 
 class Terms(NamedTuple):
@@ -90,10 +90,10 @@ def local_price(question: Question) -> int:
     Half of it where the window is too long by λ_max already. The steps that differences of gradients look
     for come on top.
     """
-    fields, kept, at = question.fields, question.held_out, coordinates(question)
+    fields, kept = question.fields, question.held_out
     every = fields.passes(range(len(fields.names)))
     products = len(question.asked) * every
-    if _displaced(_squares(question, at)):
+    if sums(question, coordinates(question).decays).displaced:
         products += len(fields.names) * kept.passes(question.asked)
     once = every + kept.passes(question.asked) + (1 + PRODUCT) * products
     probes = sum(fields.passes(np.flatnonzero(w).tolist()) for w in question.averages())
@@ -120,8 +120,7 @@ def _together(every: Sequence[Series], name: str, power: int, limit: float) -> R
     parts = np.abs(told.excess.mean(axis=0)).tolist()
     wholes = np.mean([one.sizes for one in every], axis=0).tolist()
     noises = np.mean([one.noise for one in every], axis=0).tolist()
-    changes = [one.change for one in every if one.change is not None]
-    changed = np.abs(np.mean(changes, axis=0)).tolist() if changes else [0.0] * len(parts)
+    turns = np.abs(np.mean([one.change for one in every], axis=0)).tolist()
     verdicts = [
         decisive(
             [
@@ -132,7 +131,7 @@ def _together(every: Sequence[Series], name: str, power: int, limit: float) -> R
             ]
         )
         for judged, part, whole, noise, change in zip(
-            told.verdicts, parts, wholes, noises, changed, strict=True
+            told.verdicts, parts, wholes, noises, turns, strict=True
         )
     ]
     return told._replace(verdicts=verdicts)
@@ -155,35 +154,35 @@ def _beside_it(what: str, size: float, part: float, limit: float) -> list[Verdic
 
 def _order_2(question: Question) -> Series:
     at, g = _start(question)
-    here = _terms(question, at, g)
+    moved = sums(question, at.decays)
+    here = _terms(question, at, moved, g)
     reach = _reach(question, at, g, here.bent)
     near = verdict("flow time · λ_max", reach, REACH, "for order 2 at most")
-    checks = [near, *_left("flow time · λ_max", reach, "area", question.window.kept(), 1.0, REACH)]
+    judged = decisive([near, *_left("flow time · λ_max", reach, "area", question.window.kept(), 1.0, REACH)])
     _watch(question, at, g)
     notes = (f"order 2 of the series; flow time · λ_max = {reach:.3g}",)
-    found = Found(here.excess, [decisive(checks)] * len(here.excess), notes)
-    change = _change(question, at, g, here.excess) if near.valid else None
-    return Series(found, reach, here.sizes, here.noise, change)
+    found = Found(here.excess, [judged] * len(here.excess), notes)
+    along = _along(question, at, moved, g) if judged.valid else here.excess
+    return Series(found, reach, here.sizes, here.noise, along - here.excess)
 
 
-def _change(question: Question, at: Coordinates, g: Tensor, excess: Array) -> Array:
-    """Order 2 along the window less that at its start; inf where it is no number there.
+def _along(question: Question, at: Coordinates, moved: Sums, g: Tensor) -> Array:
+    """Order 2 with domains in the middle of the window and targets at its end; inf where that is no number.
 
-    Domains are taken in the middle and targets at the end, where they are evaluated: to first order the way
-    there is straight.
+    To first order the way there is straight.
     """
     times = _staged(question, question.window.schedule, at.decays)[1].sum(axis=0)
     way = -at.inward(g.new_tensor(times.tolist()) @ g)
     middle, end = question.fields.theta + way / 2, question.fields.theta + way
     try:
-        return _terms(question, at, at.gradients(question.fields, middle), middle, end).excess - excess
+        return _terms(question, at, moved, at.gradients(question.fields, middle), middle, end).excess
     except NotFiniteError:
-        return np.full_like(excess, math.inf)
+        return np.full(len(question.mixing), math.inf)
 
 
 def _order_3(question: Question) -> Series:
     at, g = _start(question)
-    here = _terms(question, at, g)
+    here = _terms(question, at, sums(question, at.decays), g)
     third = _third(question, at, g)
     excess = here.excess + third.excess
     reach = _reach(question, at, g, here.bent)
@@ -201,7 +200,7 @@ def _order_3(question: Question) -> Series:
         f"{question.window.flow_time() * third.kappa:.3g}; D³L(a, b) and D³L(b, a) differ by "
         f"{third.asymmetry:.1e}",
     )
-    return Series(Found(excess, verdicts, notes), reach, here.sizes, here.noise)
+    return Series(Found(excess, verdicts, notes), reach, here.sizes, here.noise, np.zeros_like(excess))
 
 
 def coordinates(question: Question) -> Coordinates:
@@ -239,50 +238,19 @@ def _staged(question: Question, schedule: WeightSchedule, decays: bool) -> tuple
     return schedule.weights, np.hstack([x, times]) if decays else x
 
 
-def _signatures(question: Question, at: Coordinates, discrete: bool) -> list[Array]:
-    """d1, d2 and d3: the schedule's iterated sums less the reference's, weight decay as one more letter."""
-    both = [
-        signature(_pieces(question, schedule, at.decays, discrete), discrete=discrete)
-        for schedule in (question.window.schedule, question.window.reference)
-    ]
-    return [one - other for one, other in zip(*both, strict=True)]
-
-
-def _pieces(question: Question, schedule: WeightSchedule, decays: bool, discrete: bool) -> Array:
-    window = question.window
-    if discrete or window.rates.size > 1:
-        by_schedule = window.per_step()
-        weights = by_schedule[0] if schedule is window.schedule else by_schedule[1]
-        times = by_schedule[2]
-    else:
-        weights, times = schedule.weights, schedule.durations * window.rates[0]
-    x: Array = times[:, None] * weights
-    return np.hstack([x, times[:, None]]) if decays else x
-
-
-def _squares(question: Question, at: Coordinates) -> Array:
-    """What the target's own curvature acts on: d2 of the flow where the window has whole steps."""
-    discrete = question.dynamics == "steps" and not question.window.whole
-    return _signatures(question, at, discrete)[1]
-
-
-def _displaced(squares: Array) -> bool:
-    """Whether the schedule moves parameters otherwise than its reference, to first order."""
-    return bool(np.abs(squares + squares.T).max() > 1e-12 * np.abs(squares).max())
-
-
 def _terms(
-    question: Question, at: Coordinates, g: Tensor, middle: Tensor | None = None, end: Tensor | None = None
+    question: Question,
+    at: Coordinates,
+    moved: Sums,
+    g: Tensor,
+    middle: Tensor | None = None,
+    end: Tensor | None = None,
 ) -> Terms:
     """Order 2 for every target at the start, or with domains in the ``middle`` and targets at the ``end``.
 
     ``g`` are the domains' gradients there.
-
-    A step does not see itself, so that H_j acts on iterated sums; the target's own curvature acts on the
-    square of the displacement, whose coefficients S_i S_j are those of the flow whatever the steps are.
     """
-    d1, d2, _ = _signatures(question, at, question.dynamics == "steps")
-    squares = _squares(question, at)
+    d1, d2, squares = moved
     nothing, none = torch.zeros_like(g).double(), np.zeros_like(d1)
     found, sizes, noise = np.zeros((3, question.mixing.shape[1]))
     bent, time = 0.0, question.window.flow_time()
@@ -295,7 +263,7 @@ def _terms(
             mixed = [torch.linalg.vector_norm(at.mixed(w, Hu)) for w in question.averages()]
             bent = max(bent, float(max(mixed) / torch.linalg.vector_norm(u)))
         excess = excess_loss_2(_beside(g, d1), _beside(g, d2), g.double(), u.double(), Hu.double(), nothing)
-        if _displaced(squares):
+        if moved.displaced:
             HLg = torch.stack([at.product(held_out, c, row, end) for row in g])
             excess = excess + excess_loss_2(
                 _beside(g, none), _beside(g, squares), g.double(), u.double(), nothing, HLg.double()
@@ -313,7 +281,7 @@ def _size(signatures: Array, products: Tensor) -> float:
 
 def _third(question: Question, at: Coordinates, g: Tensor) -> Third:
     """What is of order 3; domains that neither schedule trains are in no term."""
-    _, _, d3 = _signatures(question, at, False)
+    _, _, d3 = changes(question, at.decays, discrete=False)
     letters = [k for k in range(len(g)) if any(d3.take(k, axis).any() for axis in range(3))]
     if not letters:
         return Third(np.zeros(len(question.mixing)))

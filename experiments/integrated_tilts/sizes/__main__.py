@@ -6,4 +6,5 @@ from experiments.committed import study
 from experiments.integrated_tilts.run import CODE
 from experiments.integrated_tilts.sizes import parts, together
 
-sys.exit(study("experiments.integrated_tilts.sizes", parts(), together, sys.argv[1:], code=CODE))
+if __name__ == "__main__":
+    sys.exit(study("experiments.integrated_tilts.sizes", parts(), together, sys.argv[1:], code=CODE))
