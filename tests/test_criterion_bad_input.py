@@ -169,7 +169,7 @@ def test_an_iterator_is_refused_as_it_can_be_read_only_once(model, once):
         estimate(model, data() | {"a": once(data()["a"])})
 
 
-@pytest.mark.parametrize("batches", [3, None, object()])
+@pytest.mark.parametrize("batches", [3, None, object(), "text" * 99, b"text" * 99, dict.fromkeys(range(99))])
 def test_what_holds_no_batches_is_refused(model, batches):
     with pytest.raises(CommuteError, match=r"domain 'a' is .*, which holds no batches"):
         estimate(model, data() | {"a": batches})

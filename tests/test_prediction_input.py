@@ -219,6 +219,7 @@ def test_a_gradient_that_is_no_number_is_bad_input_at_the_start_and_abstained_fr
         ({"predictor": ["local"]}, "predictor="),
         ({"lr": "1e-2"}, "lr='1e-2'; give"),
         ({"held_out": {name: iter(each) for name, each in tokens().items()}}, "in held_out is an iterator"),
+        ({"held_out": dict.fromkeys(tokens(), "text")}, "in held_out is str, which holds no batches"),
     ],
 )
 def test_bad_input_is_one_clear_error(options, message):

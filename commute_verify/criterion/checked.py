@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from numbers import Real
 from typing import Any
 
@@ -132,6 +132,24 @@ def domain_names(domains: object) -> list[str]:
         raise CommuteError(f"{len(domains)} domain{'s' * (len(domains) != 1)}; {wanted}")
     _texts(domains, "domains")
     return list(domains)
+
+
+def started(batches: Iterable[Any], whose: str) -> Iterator[Any]:
+    """An iterator over batches that can be read again; of a text or a mapping it would give no batches."""
+    nothing = CommuteError(
+        f"{whose} is {type(batches).__name__}, which holds no batches; give a list or a DataLoader"
+    )
+    if isinstance(batches, str | bytes | Mapping):
+        raise nothing
+    try:
+        iterator = iter(batches)
+    except TypeError:
+        raise nothing from None
+    if iterator is batches:
+        raise CommuteError(
+            f"{whose} is an iterator, which can be read only once; give a list or a DataLoader"
+        )
+    return iterator
 
 
 def model_and_loss(model: object, loss_fn: object, params: object) -> None:

@@ -81,7 +81,7 @@ class Supply:
                 )
         try:
             for name, batches in domains.items():
-                self._iterators[name] = _started(name, batches)
+                self._iterators[name] = checked.started(batches, f"domain {name!r}")
         except BaseException:
             self.close()
             raise
@@ -144,18 +144,3 @@ def _length(batches: Iterable[Batch]) -> int | None:
         return len(batches)  # type: ignore[arg-type]
     except TypeError:
         return None
-
-
-def _started(name: str, batches: Iterable[Batch]) -> Iterator[Batch]:
-    try:
-        iterator = iter(batches)
-    except TypeError:
-        raise CommuteError(
-            f"domain {name!r} is {type(batches).__name__}, which holds no batches; give a list or a "
-            "DataLoader"
-        ) from None
-    if iterator is batches:
-        raise CommuteError(
-            f"domain {name!r} is an iterator, which can be read only once; give a list or a DataLoader"
-        )
-    return iterator

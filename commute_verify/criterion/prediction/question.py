@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from commute_verify.criterion import checked
 from commute_verify.criterion.objective import Batch
 from commute_verify.criterion.prediction.answer import PredictionCost
 from commute_verify.criterion.prediction.optimizer import Optimizer
@@ -80,18 +81,7 @@ def listed(domains: Mapping[str, Iterable[Batch]], what: str) -> dict[str, list[
     for name, batches in domains.items():
         if not isinstance(name, str) or not name:
             raise CommuteError(f"a domain named {name!r}; give names that are texts")
-        try:
-            iterator = iter(apart(batches))
-        except TypeError:
-            raise CommuteError(
-                f"domain {name!r} in {what} is {type(batches).__name__}, which holds no batches; give a list "
-                "or a DataLoader"
-            ) from None
-        if iterator is batches:
-            raise CommuteError(
-                f"domain {name!r} in {what} is an iterator, which can be read only once; give a list or a "
-                "DataLoader"
-            )
+        iterator = checked.started(apart(batches), f"domain {name!r} in {what}")
         found[name] = list(iterator)
         if not found[name]:
             raise CommuteError(f"domain {name!r} holds no batch in {what}; give at least one")
