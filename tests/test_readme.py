@@ -176,6 +176,22 @@ def test_what_is_said_of_tilts_of_every_size_is_what_was_computed():
     assert quoted([f"{told['answered_of_all'] + 1} (63%) are answered"]) != []  # planted
 
 
+def test_the_table_of_products_has_every_way_that_was_measured():
+    rows = json.loads((ROOT / "benchmarks/results/hvp.json").read_text(encoding="utf-8"))["rows"]
+    told = {
+        "finite-difference": "finite-difference (also yields the gradient)",
+        "paper, reverse over reverse": "reverse over reverse, as in the paper",
+    }
+    measured = [
+        f"| {told.get(way['method'], way['method'])} "
+        f"| {way['hvp_over_gradient_time']:.1f} | {way['memory_over_training_step']:.1f} |"
+        for way in rows
+        if way["size"] == "124M"
+    ]
+    table = re.search(r"\| \| time, in gradients \|.*\n\|---.*\n((?:\|.*\n)*)", README)
+    assert sorted(table.group(1).splitlines()) == sorted(measured)
+
+
 def test_what_is_said_of_the_cost_of_predictions_was_measured():
     found = json.loads((ROOT / "benchmarks" / "results" / "prediction.json").read_text())
     (told,) = (one for one in found["prediction"] if one["size"] == "1M")
